@@ -1,0 +1,126 @@
+//! How a store is built.
+
+use std::sync::Arc as StdArc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::clock::{Clock, ManualClock};
+use crate::engine::Engine;
+use crate::error::BuildError;
+use crate::id::Mint;
+use crate::keeper::KeeperMode;
+use crate::limits::Limits;
+use crate::panics;
+use crate::retention::Retention;
+use crate::store::Store;
+use crate::table::{MAX_CAPACITY, Table};
+
+/// What a [`Store`] is built from; [`Store::builder`] makes one.
+///
+/// ```
+/// use inflight::{Limits, Retention, Store};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Store::builder()
+///     .capacity(1 << 16)
+///     .retain(Retention::default().at_most_failed(10_000))
+///     .limits(Limits { labels: 8, ..Limits::default() })
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct StoreBuilder {
+    capacity: usize,
+    retention: Retention,
+    limits: Limits,
+    keeper: KeeperMode,
+    clock: Option<ManualClock>,
+    panic_messages: bool,
+}
+
+impl StoreBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            capacity: 1 << 20,
+            retention: Retention::default(),
+            limits: Limits::default(),
+            keeper: KeeperMode::default(),
+            clock: None,
+            panic_messages: true,
+        }
+    }
+
+    /// How many tasks there is room for, live and terminal, from 1 to [`MAX_CAPACITY`]. 2²⁰ by default.
+    ///
+    /// Each takes 64 bytes of address space; memory is committed as tasks are created.
+    pub fn capacity(mut self, capacity: usize) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// How long terminal tasks are kept.
+    pub fn retain(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Which sizes are accepted.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Who ticks: a thread of the store's, every 50 ms by default, or nobody.
+    pub fn keeper(mut self, keeper: KeeperMode) -> Self {
+        self.keeper = keeper;
+        self
+    }
+
+    /// Takes the time from a clock that is set by hand, for tests.
+    pub fn clock(mut self, clock: ManualClock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Whether the store may add to the process's panic hook, so that a task whose worker panics keeps
+    /// the panic's message; `true` by default. The hook that was there goes on being called.
+    ///
+    /// Without it such a task is `Failed(Panicked)` all the same, but has no message unless it ran in
+    /// [`Task::scope`](crate::Task::scope).
+    pub fn panic_messages(mut self, keep: bool) -> Self {
+        self.panic_messages = keep;
+        self
+    }
+
+    /// Builds the store.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] says which setting is out of range, or what the system refuses to give.
+    pub fn build(self) -> Result<Store, BuildError> {
+        let capacity = self.capacity;
+        let lines =
+            u32::try_from(capacity).ok().filter(|lines| (1..=MAX_CAPACITY).contains(&(*lines as usize)));
+        let lines = lines.ok_or(BuildError::Capacity { capacity, limit: MAX_CAPACITY })?;
+        if matches!(self.keeper, KeeperMode::Thread { tick } if tick.is_zero()) {
+            return Err(BuildError::ZeroTick);
+        }
+        let table = Table::new(lines).ok_or(BuildError::OutOfMemory { capacity })?;
+        let mut key = [0; 16];
+        getrandom::fill(&mut key).map_err(|error| BuildError::NoRandomness(error.to_string()))?;
+        let clock = self.clock.map_or_else(Clock::system, Clock::Manual);
+        if self.panic_messages {
+            panics::install_hook();
+        }
+        let engine = Engine::new(table, Mint::new(&key), incarnation(), clock, self.limits, self.retention);
+        Store::start(StdArc::new(engine), self.keeper)
+    }
+}
+
+/// A number that is greater at each start: nanoseconds since the Unix epoch. Tenancies of clients' ids
+/// are added to it, so that it stays ahead of them unless more than 10⁹ of those are made per second.
+fn incarnation() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX / 2)
+}

@@ -1,0 +1,450 @@
+//! The hot line: one task's numbers, in one cache line of eight atomics. The protocol.
+//!
+//! ```text
+//!            63          48 47                                                0
+//! word       see `word.rs`
+//! stamp      the low half of the id of the tenant
+//! progress   closed:1 │ done:63
+//! total      known:1  │ total:63
+//! created    id bits 112..128 │ when the task was created
+//! started    id bits  64..80  │ when this attempt was first started
+//! updated    ended:1    │ when the task last changed; of a terminal task, when it ended
+//! frozen     done, at the terminal transition
+//! ```
+//!
+//! The id bits in *stamp*, *created* and *started*, with the slot number that is the line's own place,
+//! are all 128 bits of the tenant's id.
+//!
+//! # Who may write what, and when
+//!
+//! | field | writer |
+//! | --- | --- |
+//! | word | whoever holds the record's lock, by exchange; its O and S flags anyone who holds the record |
+//! | stamp, created | who took the line from the free list, before the word says that there is a tenant |
+//! | started, total, frozen | whoever holds the record's lock, before the word that goes with it |
+//! | progress | open: the exclusive handle by plain stores, or shared handles by addition. Opened and closed under the record's lock |
+//! | updated | anyone who makes a change, by exchange, never back |
+//!
+//! The record's lock orders the transitions of one task among each other; no poll and no increment
+//! takes it. A line goes back to the free list when nobody holds its record any more (`table.rs`).
+//!
+//! # Reading: one instant (I2), one task (I7)
+//!
+//! [`Cell::read`] loads the word, then the stamp and the fields, then the word again. Each field is
+//! loaded with Acquire and stored with Release, so:
+//!
+//! * no field is older than the word: whoever changed the word stored the fields before it;
+//! * no field is from after the word's time: had it been stored after the word changed, the second load
+//!   of the word would see that change, and the sequence makes every change visible.
+//!
+//! With the two words equal, progress is what it was at a moment at which the word was just that. Only
+//! fields that are stored *before* the word that goes with them could be early, and the word says when to
+//! look at them: `frozen` counts in a terminal state only, progress and `started` not while pending. The
+//! total alone may be one change ahead of its version, for as long as a `set_total` takes.
+//!
+//! If the words differ, something changed within those nanoseconds, and the reader looks again: the
+//! number of loads is bounded by the changes that land inside one read, each of which takes its writer
+//! longer than the read takes.
+//!
+//! # The interleavings to be afraid of
+//!
+//! * *A late increment after the end (I4).* Progress is closed before it is frozen, and a terminal status
+//!   reads `frozen` only, so an addition that slips in after the closing changes nothing that anyone can
+//!   see in a terminal task, and its writer is told, since it finds the closed bit in what it added to.
+//!   Between closing and the terminal word such an addition can be seen and then not be counted; the
+//!   version still grows, because the transition does.
+//! * *A late time stamp after the end (I4).* `touch` exchanges `updated` only for a value that it loaded
+//!   before it found progress open; `end` closes first and then marks `updated` as ended. A touch that
+//!   loaded an earlier value fails; one that loads the newer one sees that progress is closed.
+//! * *Progress that the keeper does not see (I6, I12).* See `keeper.rs`.
+//! * *A plain store over somebody else's end.* The exclusive handle stores progress without asking, so
+//!   nobody else may end its task while it is open: a cancel is a request, and a lease makes the handle
+//!   use additions. A pending task can be cancelled by anyone, but its progress is closed, and the
+//!   handle opens it under the record's lock.
+//! * *Reuse under a reader (I7).* A new tenant's fields come after the word has been vacated, so a reader
+//!   that sees one of them also sees that the word changed.
+
+mod word;
+
+pub use word::MAX_ATTEMPTS;
+pub(crate) use word::{Refusal, Word};
+
+use crate::clock::{STAMP_BITS, Stamp};
+use crate::id::TaskId;
+use crate::state::GoneReason;
+use crate::sync::{AtomicU64, Ordering};
+
+/// The greatest `done` and `total`: 2⁶⁰ − 1, an exabyte. The bits above are room for additions that
+/// overtake each other's check.
+pub const MAX_COUNT: u64 = (1 << 60) - 1;
+
+const CLOSED: u64 = 1 << 63;
+const KNOWN: u64 = 1 << 63;
+const ENDED: u64 = 1 << 63;
+const COUNT_MASK: u64 = CLOSED - 1;
+
+/// Additions from here on are exchanged one by one, so that those which overtake each other's check are
+/// small: it would take 2²⁸ threads at once to reach the closed bit.
+const LARGE: u64 = 1 << 32;
+
+const ID_SHIFT: u32 = STAMP_BITS;
+const ID_MASK: u64 = 0xFFFF;
+
+/// How many words a line has: 64 bytes.
+pub(crate) const WORDS: usize = 8;
+const _: () = assert!(WORDS * size_of::<u64>() == 64 && STAMP_BITS + ID_MASK.count_ones() == 64);
+
+/// The atomics of one line.
+pub(crate) type Line = [AtomicU64; WORDS];
+
+const WORD: usize = 0;
+const STAMP: usize = 1;
+const PROGRESS: usize = 2;
+const TOTAL: usize = 3;
+const CREATED: usize = 4;
+const STARTED: usize = 5;
+const UPDATED: usize = 6;
+const FROZEN: usize = 7;
+
+/// What one read of a line found; all from one instant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    pub(crate) word: Word,
+    pub(crate) done: u64,
+    pub(crate) total: Option<u64>,
+    pub(crate) created: Stamp,
+    pub(crate) started: Stamp,
+    pub(crate) updated: Stamp,
+}
+
+/// Why progress is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotCounted {
+    /// The task is not running.
+    Closed,
+    /// `done` would exceed [`MAX_COUNT`].
+    Overflow { done: u64 },
+    /// `done` is already past what it was to be set to.
+    Backwards { done: u64 },
+}
+
+/// One task's line.
+#[derive(Clone, Copy)]
+pub(crate) struct Cell<'a>(&'a Line);
+
+impl<'a> Cell<'a> {
+    #[inline(always)]
+    pub(crate) fn new(line: &'a Line) -> Self {
+        Self(line)
+    }
+
+    // ---- reading ----------------------------------------------------------------------------------
+
+    /// The status of the task `id`, if the line is that task's (I1, I2, I7). Stores nothing.
+    #[inline(always)]
+    pub(crate) fn read(self, id: TaskId) -> Option<Reading> {
+        let mut word = self.word();
+        loop {
+            if word.is_vacant() {
+                return None;
+            }
+            // Acquire: pairs with the Release stores in `occupy`; and keeps the load of the word
+            // below, like all of these, behind it.
+            let stamp = self.0[STAMP].load(Ordering::Acquire);
+            let created = self.0[CREATED].load(Ordering::Acquire);
+            // Acquire: pairs with the Release stores in `occupy` and `open`.
+            let started = self.0[STARTED].load(Ordering::Acquire);
+            if !is_tenant(id, stamp, created, started) {
+                return None;
+            }
+            let done = if word.is_terminal() {
+                // Acquire: pairs with the Release store in `freeze`.
+                self.0[FROZEN].load(Ordering::Acquire)
+            } else {
+                // Acquire: pairs with the Release of `publish`, `add`, `raise` and `open`.
+                self.0[PROGRESS].load(Ordering::Acquire) & COUNT_MASK
+            };
+            // Acquire: pairs with the Release stores in `occupy` and `set_total`.
+            let total = self.0[TOTAL].load(Ordering::Acquire);
+            // Acquire: pairs with the Release of `touch`, `touch_locked` and `end`.
+            let updated = self.0[UPDATED].load(Ordering::Acquire);
+            let again = self.word();
+            if word.looks_like(again) {
+                let pending = word.is_pending();
+                return Some(Reading {
+                    word: word.seen(),
+                    done: if pending { 0 } else { done },
+                    total: (total & KNOWN != 0).then_some(total & COUNT_MASK),
+                    created: Stamp::from_bits(created),
+                    started: if pending { Stamp::default() } else { Stamp::from_bits(started) },
+                    updated: Stamp::from_bits(updated),
+                });
+            }
+            word = again;
+        }
+    }
+
+    /// The word as it is now.
+    #[inline(always)]
+    pub(crate) fn word(self) -> Word {
+        // Acquire: pairs with the Release half of `update` and with the store in `occupy`: what goes
+        // with this word is seen. In the second load of `read` it is the next round's first.
+        Word::from_bits(self.0[WORD].load(Ordering::Acquire))
+    }
+
+    /// Whether the line's present or, if it is vacant, last tenant is `id`.
+    pub(crate) fn is_stamped(self, id: TaskId) -> bool {
+        // Acquire: pairs with the Release stores in `occupy`.
+        let stamp = self.0[STAMP].load(Ordering::Acquire);
+        let created = self.0[CREATED].load(Ordering::Acquire);
+        let started = self.0[STARTED].load(Ordering::Acquire);
+        is_tenant(id, stamp, created, started)
+    }
+
+    /// The id of the present or last tenant of the line, which is line `slot`.
+    pub(crate) fn tenant(self, slot: u32) -> TaskId {
+        // Acquire: pairs with the Release stores in `occupy`.
+        let stamp = self.0[STAMP].load(Ordering::Acquire);
+        let created = self.0[CREATED].load(Ordering::Acquire);
+        let started = self.0[STARTED].load(Ordering::Acquire);
+        let place = created >> ID_SHIFT << ID_SHIFT | u64::from(slot) << 16 | started >> ID_SHIFT;
+        TaskId::from_halves(place, stamp)
+    }
+
+    /// A load that brings the line into the cache, for `get_many`; what it returns is nothing to go by.
+    #[inline(always)]
+    pub(crate) fn warm(self) -> u64 {
+        // Relaxed: only the cache cares.
+        self.0[WORD].load(Ordering::Relaxed)
+    }
+
+    // ---- tenancy: only who took the line from the free list ------------------------------------------
+
+    /// Makes the line the task `id`'s. The caller has taken it from the free list.
+    pub(crate) fn occupy(self, id: TaskId, total: Option<u64>, now: Stamp, observed: bool) {
+        let place = id.place();
+        let vacant = self.word();
+        // Release, all of these: pairs with the Acquire loads in `read`. A reader that sees one of them
+        // also sees that the word was vacated, which happened before the line came off the free list.
+        self.0[STAMP].store(id.stamp(), Ordering::Release);
+        self.0[PROGRESS].store(CLOSED, Ordering::Release);
+        self.0[TOTAL].store(total.map_or(0, |total| total | KNOWN), Ordering::Release);
+        self.0[CREATED].store(place >> ID_SHIFT << ID_SHIFT | now.bits(), Ordering::Release);
+        self.0[STARTED].store((place & ID_MASK) << ID_SHIFT, Ordering::Release);
+        self.0[UPDATED].store(now.bits(), Ordering::Release);
+        let tenanted = vacant.tenanted();
+        let word = if observed { tenanted.observed() } else { tenanted };
+        // Release: pairs with the Acquire in `word`. A plain store does: nobody else writes a vacant word.
+        self.0[WORD].store(word.bits(), Ordering::Release);
+    }
+
+    // ---- under the record's lock -------------------------------------------------------------------
+
+    /// Exchanges the word for what `change` makes of it; gives the word before and after. It is a loop
+    /// because the O and S flags may be set meanwhile.
+    pub(crate) fn update<E>(
+        self,
+        mut change: impl FnMut(Word) -> Result<Word, E>,
+    ) -> Result<(Word, Word), E> {
+        let mut before = self.word();
+        loop {
+            let after = change(before)?;
+            if after == before {
+                return Ok((before, before));
+            }
+            // AcqRel: Release pairs with the Acquire in `word`, so that whoever sees the new word sees
+            // what was stored for it; Acquire on failure, because the value is used as in `word`.
+            match self.0[WORD].compare_exchange_weak(
+                before.bits(),
+                after.bits(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Ok((before, after)),
+                Err(found) => before = Word::from_bits(found),
+            }
+        }
+    }
+
+    /// Leaves the line: from here on polls of its task find nothing.
+    pub(crate) fn vacate(self, reason: GoneReason) {
+        let vacated: Result<_, std::convert::Infallible> =
+            self.update(|word| Ok(if word.is_vacant() { word } else { word.vacated(reason) }));
+        match vacated {
+            Ok(_) => {}
+        }
+    }
+
+    /// Starts counting from 0. Before the word that says `Running`.
+    pub(crate) fn open(self, now: Stamp) {
+        // Relaxed: the id bits never change while the line has a tenant, and the caller holds its record.
+        let id_bits = self.0[STARTED].load(Ordering::Relaxed) >> ID_SHIFT << ID_SHIFT;
+        // Release: pairs with the Acquire in `read`, as all fields do.
+        self.0[STARTED].store(id_bits | now.bits(), Ordering::Release);
+        self.0[PROGRESS].store(0, Ordering::Release);
+    }
+
+    /// Stops counting, and gives what was counted. Before the word that says that the attempt is over.
+    pub(crate) fn close(self) -> u64 {
+        // AcqRel: Release pairs with the Acquire of `progress` in `touch`; Acquire pairs with the Release
+        // of the additions, so that what was done before them is seen by whoever sees the end.
+        self.0[PROGRESS].fetch_or(CLOSED, Ordering::AcqRel) & COUNT_MASK
+    }
+
+    /// Fixes `done` for good. Before the terminal word.
+    pub(crate) fn freeze(self, done: u64) {
+        // Release: pairs with the Acquire in `read`.
+        self.0[FROZEN].store(done, Ordering::Release);
+    }
+
+    /// Sets `updated` to the time of the end, and marks it, so that a `touch` under way fails. After
+    /// `close`.
+    pub(crate) fn end(self, now: Stamp) {
+        // AcqRel: Release pairs with the Acquire load in `touch`, which thereby sees the closing. The
+        // Acquire half and the Relaxed failure publish nothing: the value alone matters.
+        let _ = self.0[UPDATED].fetch_update(Ordering::AcqRel, Ordering::Relaxed, |updated| {
+            Some(now.bits().max(updated) | ENDED)
+        });
+    }
+
+    /// Notes the time of a change that is not the end.
+    pub(crate) fn touch_locked(self, now: Stamp) {
+        // Release: pairs with the Acquire in `read`.
+        self.0[UPDATED].fetch_max(now.bits(), Ordering::Release);
+    }
+
+    /// Sets the total. Before the word's next sequence number.
+    pub(crate) fn set_total(self, total: Option<u64>) {
+        // Release: pairs with the Acquire in `read`.
+        self.0[TOTAL].store(total.map_or(0, |total| total | KNOWN), Ordering::Release);
+    }
+
+    // ---- progress ----------------------------------------------------------------------------------
+
+    /// Publishes `done`: the exclusive handle's plain store.
+    #[inline(always)]
+    pub(crate) fn publish(self, done: u64) {
+        // Release: pairs with the Acquire in `read`; it also keeps this count from being seen by a
+        // reader that does not see an earlier transition of this same worker.
+        self.0[PROGRESS].store(done, Ordering::Release);
+    }
+
+    /// Adds to `done`, for handles of which there may be several.
+    #[inline]
+    pub(crate) fn add(self, count: u64) -> Result<(), NotCounted> {
+        // Relaxed: a first look, which decides nothing but an early refusal.
+        check(self.0[PROGRESS].load(Ordering::Relaxed), count)?;
+        if count < LARGE {
+            // Release: pairs with the Acquire in `read` and in `close`.
+            let before = self.0[PROGRESS].fetch_add(count, Ordering::Release);
+            return if before & CLOSED == 0 { Ok(()) } else { Err(NotCounted::Closed) };
+        }
+        self.exchange_progress(|done| Ok(done.saturating_add(count)))
+    }
+
+    /// Raises `done` to `target`, for handles of which there may be several.
+    pub(crate) fn raise(self, target: u64) -> Result<(), NotCounted> {
+        self.exchange_progress(
+            |done| {
+                if target < done { Err(NotCounted::Backwards { done }) } else { Ok(target) }
+            },
+        )
+    }
+
+    fn exchange_progress(
+        self,
+        mut change: impl FnMut(u64) -> Result<u64, NotCounted>,
+    ) -> Result<(), NotCounted> {
+        // Relaxed: the exchange below decides.
+        let mut before = self.0[PROGRESS].load(Ordering::Relaxed);
+        loop {
+            check(before, 0)?;
+            let after = change(before)?;
+            if after > MAX_COUNT {
+                return Err(NotCounted::Overflow { done: before });
+            }
+            // Release: pairs with the Acquire in `read` and in `close`. Relaxed on failure: only the
+            // value is used, for the next try.
+            match self.0[PROGRESS].compare_exchange_weak(before, after, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return Ok(()),
+                Err(found) => before = found,
+            }
+        }
+    }
+
+    /// When the task last changed.
+    #[inline(always)]
+    pub(crate) fn updated(self) -> Stamp {
+        // Acquire: pairs with the Release of `touch`, `touch_locked` and `end`; after `settle` it sees
+        // what was noted before the `stir` that was undone.
+        Stamp::from_bits(self.0[UPDATED].load(Ordering::Acquire))
+    }
+
+    /// Notes that progress was made at `now`, unless the attempt is over by then.
+    pub(crate) fn touch(self, now: Stamp) {
+        // Acquire: pairs with the Release of `end`: who loads the time of the end sees the closing.
+        let mut updated = self.0[UPDATED].load(Ordering::Acquire);
+        loop {
+            // Acquire: pairs with the Release of `close`. It also keeps the exchange behind this look.
+            let closed = self.0[PROGRESS].load(Ordering::Acquire) & CLOSED != 0;
+            if closed || updated >= now.bits() {
+                return;
+            }
+            // Release: pairs with the Acquire in `read` and `updated`. Acquire on failure: as above.
+            match self.0[UPDATED].compare_exchange_weak(
+                updated,
+                now.bits(),
+                Ordering::Release,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return,
+                Err(found) => updated = found,
+            }
+        }
+    }
+
+    // ---- flags: anyone who holds the record ----------------------------------------------------------
+
+    /// Marks the task as observed from now on.
+    pub(crate) fn observe(self) {
+        // AcqRel: as all exchanges of the word, so that a chain of them is not broken here.
+        self.0[WORD].fetch_or(Word::OBSERVED, Ordering::AcqRel);
+    }
+
+    /// Marks the task as stirred; gives whether it was not before, and so must go on the keeper's list.
+    ///
+    /// Always an exchange, even if the mark is there: either it comes before the keeper's `settle`, which
+    /// then sees what was noted before it, or it finds the mark gone.
+    pub(crate) fn stir(self) -> bool {
+        // AcqRel: Release pairs with the Acquire of `settle`; Acquire as in `observe`.
+        let before = self.0[WORD].fetch_or(Word::STIRRED, Ordering::AcqRel);
+        !Word::from_bits(before).is_stirred()
+    }
+
+    /// Takes the mark away; what was noted before a `stir` that this undoes is seen afterwards.
+    pub(crate) fn settle(self) {
+        // AcqRel: Acquire pairs with the Release of `stir`; Release as in `observe`.
+        self.0[WORD].fetch_and(!Word::STIRRED, Ordering::AcqRel);
+    }
+}
+
+#[inline(always)]
+fn is_tenant(id: TaskId, stamp: u64, created: u64, started: u64) -> bool {
+    let place = id.place();
+    let high = (created ^ place) >> ID_SHIFT;
+    let low = (started >> ID_SHIFT) ^ (place & ID_MASK);
+    (stamp ^ id.stamp()) | high | low == 0
+}
+
+/// Whether `count` can be added to `progress`.
+#[inline(always)]
+fn check(progress: u64, count: u64) -> Result<(), NotCounted> {
+    if progress & CLOSED != 0 {
+        Err(NotCounted::Closed)
+    } else if count > MAX_COUNT.saturating_sub(progress) {
+        Err(NotCounted::Overflow { done: progress })
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,267 @@
+//! What all clones of a store share: the rooms, and how a task gets in, is found, and goes.
+
+use std::sync::Arc as StdArc;
+
+use crossbeam_utils::CachePadded;
+
+use crate::clock::{Clock, Pulse, Stamp};
+use crate::counts::Tally;
+use crate::details::Details;
+use crate::error::{CreateError, RemoveError};
+use crate::family::{Children, Family, Share};
+use crate::id::{Mint, TaskId};
+use crate::keeper::Upkeep;
+use crate::limits::Limits;
+use crate::new_task::NewTask;
+use crate::record::{Cold, ForeignId, Kin, Lease, Record};
+use crate::registry::{Alias, Registry};
+use crate::retention::Retention;
+use crate::roster::{Address, Roster};
+use crate::state::{Absent, GoneReason, State};
+use crate::status::Status;
+use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::table::Table;
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) table: Arc<Table>,
+    pub(crate) pulse: CachePadded<Pulse>,
+    /// What all versions of this store begin with; greater after each restart.
+    pub(crate) incarnation: u64,
+    pub(crate) registry: Registry,
+    pub(crate) roster: Roster,
+    pub(crate) tally: Tally,
+    pub(crate) upkeep: Upkeep,
+    pub(crate) clock: Clock,
+    pub(crate) limits: Limits,
+    pub(crate) retention: Retention,
+    mint: Mint,
+    /// How often a client's id has been taken into use.
+    tenancies: AtomicU64,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        table: Table,
+        mint: Mint,
+        incarnation: u64,
+        clock: Clock,
+        limits: Limits,
+        retention: Retention,
+    ) -> Self {
+        Self {
+            table: Arc::new(table),
+            pulse: CachePadded::new(Pulse::new(&clock)),
+            incarnation,
+            registry: Registry::new(),
+            roster: Roster::new(),
+            tally: Tally::new(),
+            upkeep: Upkeep::new(),
+            clock,
+            limits,
+            retention,
+            mint,
+            tenancies: AtomicU64::new(1),
+        }
+    }
+
+    // ---- finding -------------------------------------------------------------------------------------
+
+    /// The poll (I1): for a minted id from the id to the line, and nothing else.
+    #[inline]
+    pub(crate) fn poll(&self, id: TaskId) -> Option<Status> {
+        if id.has_address_form()
+            && let Some(cell) = self.table.cell(id.slot())
+            && let Some(reading) = cell.read(id)
+        {
+            return Some(Status::new(id, self.incarnation, reading, self.pulse.skew_micros()));
+        }
+        self.poll_foreign(id)
+    }
+
+    /// The poll of a client's id: through the DashMap to the same line.
+    fn poll_foreign(&self, id: TaskId) -> Option<Status> {
+        let alias = self.registry.alias(id)?;
+        let reading = self.table.cell(alias.key.slot())?.read(alias.key)?;
+        let epoch = self.incarnation.wrapping_add(alias.tenancy);
+        Some(Status::new(id, epoch, reading, self.pulse.skew_micros()))
+    }
+
+    /// Polls by the page. A first pass loads each line's word, and the cache misses of a chunk overlap;
+    /// the second pass then reads lines that are on their way.
+    pub(crate) fn poll_many(&self, ids: &[TaskId]) -> Vec<Option<Status>> {
+        const CHUNK: usize = 32;
+        let mut statuses = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(CHUNK) {
+            let warm = |id: &TaskId| self.table.cell(id.slot()).map_or(0, crate::cell::Cell::warm);
+            std::hint::black_box(chunk.iter().map(warm).fold(0, |all, word| all ^ word));
+            statuses.extend(chunk.iter().map(|id| self.poll(*id)));
+        }
+        statuses
+    }
+
+    /// The status of the task of this record, unless it is gone.
+    #[inline]
+    pub(crate) fn status(&self, record: &Record) -> Option<Status> {
+        let reading = record.cell()?.read(record.key)?;
+        let tenancy = record.foreign.as_ref().map_or(0, |foreign| foreign.tenancy);
+        let epoch = self.incarnation.wrapping_add(tenancy);
+        Some(Status::new(record.id(), epoch, reading, self.pulse.skew_micros()))
+    }
+
+    /// The record of a task that is in the store.
+    pub(crate) fn find(&self, id: TaskId) -> Option<Arc<Record>> {
+        let of_alias = || self.registry.alias(id).and_then(|alias| self.registry.find(alias.key));
+        if id.has_address_form() {
+            self.registry.find(id).filter(|record| record.foreign.is_none()).or_else(of_alias)
+        } else {
+            of_alias()
+        }
+    }
+
+    /// Why a poll of `id` found nothing (I11).
+    ///
+    /// An id whose tag verifies was minted here: nobody else can make one. So if it has no task it is
+    /// gone, and nothing needs to be remembered of it.
+    pub(crate) fn absent(&self, id: TaskId) -> Absent {
+        let key = self.registry.alias(id).map_or(id, |alias| alias.key);
+        if !self.mint.verifies(key) {
+            return Absent::Unknown;
+        }
+        let reason = self.table.cell(key.slot()).and_then(|cell| {
+            let word = cell.word();
+            // If the word is the same before and after, the stamp in between was the one that goes with it.
+            (cell.is_stamped(key) && cell.word() == word).then(|| word.gone_reason())?
+        });
+        Absent::Gone(reason)
+    }
+
+    pub(crate) fn details(&self, record: &Record) -> Option<Details> {
+        let cold = record.lock();
+        // Under the lock no transition and no message comes in between.
+        let status = self.status(record)?;
+        Some(Details {
+            status,
+            kind: record.kind.clone(),
+            traits: record.traits.clone(),
+            message: cold.message.clone(),
+            outcome: cold.outcome.as_deref().filter(|_| status.is_terminal()).cloned(),
+        })
+    }
+
+    pub(crate) fn children(&self, record: &Record) -> Children {
+        record.lock().family.as_ref().map_or_else(Children::default, |family| family.read())
+    }
+
+    /// Whether the tenant at `address` is still in the store.
+    pub(crate) fn is_alive(&self, address: Address) -> bool {
+        self.table.cell(address.slot).is_some_and(|cell| {
+            !cell.word().is_vacant() && cell.tenant(address.slot).generation() == address.generation
+        })
+    }
+
+    // ---- coming and going ------------------------------------------------------------------------------
+
+    /// Makes a task. If it cannot be made, nothing has changed.
+    pub(crate) fn create(&self, mut new: NewTask) -> Result<Arc<Record>, CreateError> {
+        new.check(&self.limits)?;
+        if let Some(id) = new.id
+            && (self.mint.verifies(id) || self.registry.alias(id).is_some())
+        {
+            return Err(CreateError::DuplicateId(id));
+        }
+        let family = new.parent.map(|parent| self.family(parent)).transpose()?;
+        let full = || CreateError::Full { capacity: self.table.lines() as usize };
+        let (tenancy, key) = Table::take(&self.table, &self.mint).ok_or_else(full)?;
+
+        let now = self.clock.now();
+        let observed = family.is_some();
+        let lease = new.lease.map(|span| Lease { span, deadline: now.plus(span) });
+        let cold = Cold {
+            kin: family.map(|family| Box::new(Kin { family, share: Share::default() })),
+            lease: lease.map(Box::new),
+            ..Cold::default()
+        };
+        // Relaxed: it hands out numbers that only have to grow.
+        let foreign =
+            new.id.map(|id| ForeignId { id, tenancy: self.tenancies.fetch_add(1, Ordering::Relaxed) });
+        let traits = new.traits().map(StdArc::new);
+        let record = Arc::new(Record::new(key, tenancy, new.kind, traits, foreign, cold));
+        if let Some(cell) = record.cell() {
+            cell.occupy(key, new.total, now, observed);
+        }
+        self.registry.insert(&record);
+        if let Some(ForeignId { id, tenancy }) = foreign
+            && !self.registry.claim(id, Alias { key, tenancy })
+        {
+            self.withdraw(&record);
+            return Err(CreateError::DuplicateId(id));
+        }
+        record.lock().roll_up(|_| Share { state: Some(State::Pending), done: 0, total: new.total });
+        self.tally.shift(None, Some(State::Pending));
+        let address = Address { slot: key.slot(), generation: key.generation() };
+        self.roster.enter(address, |address| self.is_alive(address));
+        if let Some(lease) = lease {
+            self.upkeep.watch_lease(key, lease.deadline);
+        }
+        Ok(record)
+    }
+
+    /// The sums that a child of `parent` adds to.
+    fn family(&self, parent: TaskId) -> Result<StdArc<Family>, CreateError> {
+        let record = self.find(parent).ok_or(CreateError::UnknownParent(parent))?;
+        let mut cold = record.lock();
+        match self.status(&record) {
+            None => Err(CreateError::UnknownParent(parent)),
+            Some(status) if status.is_terminal() => Err(CreateError::ParentEnded(status)),
+            Some(_) => Ok(StdArc::clone(cold.family.get_or_insert_with(|| StdArc::new(Family::new())))),
+        }
+    }
+
+    /// Takes back a task whose id nobody has been told, because its own id was taken in the meantime.
+    fn withdraw(&self, record: &Record) {
+        if let Some(cell) = record.cell() {
+            cell.vacate(GoneReason::Removed);
+        }
+        drop(self.registry.remove(record.key));
+    }
+
+    /// Takes a terminal task out of the store. Only one of several who try does; the others find it gone.
+    pub(crate) fn remove(&self, record: &Record, why: GoneReason) -> Result<Status, RemoveError> {
+        let cold = record.lock();
+        let status = self.status(record).ok_or(RemoveError::Absent(Absent::Gone(None)))?;
+        if !status.is_terminal() {
+            return Err(RemoveError::Live(status));
+        }
+        if let Some(cell) = record.cell() {
+            cell.vacate(why);
+        }
+        drop(cold);
+        // The entry lets go of the line; the line is free when the handles have, too (I7).
+        drop(self.registry.remove(record.key));
+        if let Some(foreign) = &record.foreign {
+            self.registry.release(foreign.id, record.key);
+        }
+        self.tally.shift(Some(status.state()), None);
+        Ok(status)
+    }
+
+    /// Marks a task as worth sampling at the coming ticks.
+    pub(crate) fn stir(&self, record: &Arc<Record>) {
+        if record.cell().is_some_and(|cell| cell.stir()) {
+            self.upkeep.sample_soon(Arc::clone(record));
+        }
+    }
+
+    /// Notes that progress was made, at the time of the last tick, and has it sampled if anyone cares.
+    /// Once per tick and task.
+    #[cold]
+    pub(crate) fn note_progress(&self, record: &Arc<Record>, pulse: Stamp) {
+        if let Some(cell) = record.cell() {
+            cell.touch(pulse);
+            if cell.word().is_observed() {
+                self.stir(record);
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Task ids: a UUID that is an address.
+//!
+//! A minted id is a UUID version 8 (RFC 9562) that says where its task's line is, so that a poll needs
+//! no hashing and no search:
+//!
+//! ```text
+//!  hi  63            48 47                           16 15  12 11         0
+//!      ┌───────────────┬───────────────────────────────┬──────┬───────────┐
+//!      │ generation    │ slot                          │ ver  │ generation│
+//!      │ bits 12..28   │ 32 bits                       │ 8    │ bits 0..12│
+//!      └───────────────┴───────────────────────────────┴──────┴───────────┘
+//!  lo  63 62 61    58 57                                                  0
+//!      ┌─────┬───────┬────────────────────────────────────────────────────┐
+//!      │ var │ gen.  │ tag: 58 bits of SipHash-2-4(store key, slot, gen.) │
+//!      │ 10  │ 28..32│                                                    │
+//!      └─────┴───────┴────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The tag is keyed, so an id cannot be guessed from another one, and an id that was once minted here
+//! can be told from one that never was without remembering it (I11). The generation counts the tenants
+//! of a slot, so an id is never minted twice (I7).
+
+use std::fmt;
+use std::hash::Hasher;
+use std::str::FromStr;
+
+use siphasher::sip::SipHasher24;
+use uuid::Uuid;
+
+const VERSION: u64 = 0x8000;
+const VERSION_MASK: u64 = 0xF000;
+const VARIANT: u64 = 0b10 << 62;
+const VARIANT_MASK: u64 = 0b11 << 62;
+const TAG_BITS: u32 = 58;
+const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
+const SLOT_SHIFT: u32 = 16;
+
+// An unguessable part of at least 58 bits, and every bit of the 128 spoken for.
+const _: () = assert!(TAG_BITS >= 58 && TAG_BITS + 32 + 32 + 4 + 2 == 128);
+
+/// The id of a task: 128 bits that print and parse as a UUID.
+///
+/// Ids that the store mints are UUIDs of version 8 that carry their task's address; a client may bring
+/// a UUID of its own, of any version, to [`NewTask::id`](crate::NewTask::id).
+///
+/// ```
+/// use inflight::TaskId;
+/// use uuid::Uuid;
+///
+/// let id: TaskId = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse()?;
+/// assert_eq!(id.to_string(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
+/// assert_eq!(TaskId::from(Uuid::from(id)), id);
+/// # Ok::<(), inflight::ParseIdError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId {
+    hi: u64,
+    lo: u64,
+}
+
+impl TaskId {
+    /// The id with these 128 bits, most significant first.
+    ///
+    /// ```
+    /// # use inflight::TaskId;
+    /// assert_eq!(TaskId::from_u128(1).to_string(), "00000000-0000-0000-0000-000000000001");
+    /// ```
+    #[must_use]
+    pub const fn from_u128(bits: u128) -> Self {
+        Self::from_halves((bits >> 64) as u64, bits as u64)
+    }
+
+    /// The 128 bits of the id.
+    ///
+    /// ```
+    /// # use inflight::TaskId;
+    /// assert_eq!(TaskId::from_u128(42).as_u128(), 42);
+    /// ```
+    #[must_use]
+    pub const fn as_u128(self) -> u128 {
+        (self.hi as u128) << 64 | self.lo as u128
+    }
+
+    pub(crate) const fn from_halves(hi: u64, lo: u64) -> Self {
+        Self { hi, lo }
+    }
+
+    /// The half that carries the tag: what a line is stamped with.
+    #[inline(always)]
+    pub(crate) const fn stamp(self) -> u64 {
+        self.lo
+    }
+
+    /// The half that carries the slot.
+    #[inline(always)]
+    pub(crate) const fn place(self) -> u64 {
+        self.hi
+    }
+
+    /// The slot this id names, if it is an address at all: a shift and a mask.
+    #[inline(always)]
+    pub(crate) const fn slot(self) -> u32 {
+        (self.hi >> SLOT_SHIFT) as u32
+    }
+
+    /// Which tenant of its slot this id names, if it is an address at all.
+    pub(crate) const fn generation(self) -> u32 {
+        let low = self.hi & 0xFFF;
+        let mid = self.hi >> 48;
+        let high = self.lo >> TAG_BITS & 0xF;
+        (high << 28 | mid << 12 | low) as u32
+    }
+
+    /// Whether the id has the form of a minted one. A client's UUID of version 8 has it, too.
+    pub(crate) const fn has_address_form(self) -> bool {
+        self.hi & VERSION_MASK == VERSION && self.lo & VARIANT_MASK == VARIANT
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Uuid::from(*self), f)
+    }
+}
+
+impl fmt::Debug for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskId({self})")
+    }
+}
+
+impl From<Uuid> for TaskId {
+    fn from(uuid: Uuid) -> Self {
+        Self::from_u128(uuid.as_u128())
+    }
+}
+
+impl From<TaskId> for Uuid {
+    fn from(id: TaskId) -> Self {
+        Uuid::from_u128(id.as_u128())
+    }
+}
+
+impl FromStr for TaskId {
+    type Err = ParseIdError;
+
+    /// Parses any of the forms of a UUID: hyphenated, simple, braced or as a URN.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::try_parse(text).map(Self::from).map_err(|_| ParseIdError(()))
+    }
+}
+
+/// What was parsed is not a UUID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseIdError(());
+
+impl fmt::Display for ParseIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a task id is a UUID, for example 67e55044-10b1-426f-9247-bb680e5fe0c8")
+    }
+}
+
+impl std::error::Error for ParseIdError {}
+
+/// The key that makes the tags of one store's ids.
+pub(crate) struct Mint(SipHasher24);
+
+impl Mint {
+    pub(crate) fn new(key: &[u8; 16]) -> Self {
+        Self(SipHasher24::new_with_key(key))
+    }
+
+    /// The id of tenant `generation` of `slot`.
+    pub(crate) fn mint(&self, slot: u32, generation: u32) -> TaskId {
+        let (slot, generation) = (u64::from(slot), u64::from(generation));
+        let mut tag = self.0;
+        tag.write_u64(slot << 32 | generation);
+        let hi = (generation >> 12 & 0xFFFF) << 48 | slot << SLOT_SHIFT | VERSION | (generation & 0xFFF);
+        let lo = VARIANT | generation >> 28 << TAG_BITS | (tag.finish() & TAG_MASK);
+        TaskId::from_halves(hi, lo)
+    }
+
+    /// Whether `id` is one that this key mints, whatever has become of it.
+    pub(crate) fn verifies(&self, id: TaskId) -> bool {
+        id.has_address_form() && self.mint(id.slot(), id.generation()) == id
+    }
+}
+
+impl fmt::Debug for Mint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mint(..)") // The key stays out of logs.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; 16] = *b"sixteen key byte";
+
+    #[test]
+    fn i7_an_id_carries_its_address() {
+        let mint = Mint::new(&KEY);
+        for slot in [0, 1, 77, 0xFFFF, 0x10000, u32::MAX] {
+            for generation in [1, 2, 0xFFF, 0x1000, 0x0FFF_FFFF, 0x1000_0000, u32::MAX] {
+                let id = mint.mint(slot, generation);
+                assert_eq!((id.slot(), id.generation()), (slot, generation));
+                assert!(mint.verifies(id));
+                let uuid = Uuid::from(id);
+                assert_eq!(uuid.get_version_num(), 8);
+                assert_eq!(uuid.get_variant(), uuid::Variant::RFC4122);
+                assert_eq!(id.to_string().parse(), Ok(id));
+            }
+        }
+    }
+
+    #[test]
+    fn i11_every_bit_of_an_id_is_verified() {
+        let mint = Mint::new(&KEY);
+        let id = mint.mint(77, 3);
+        for bit in 0..128 {
+            assert!(!mint.verifies(TaskId::from_u128(id.as_u128() ^ (1 << bit))), "bit {bit}");
+        }
+        assert!(!Mint::new(b"another key, 16b").verifies(id));
+    }
+
+    #[test]
+    fn what_is_not_a_uuid_is_refused() {
+        for text in ["", "7", "67e55044-10b1-426f-9247-bb680e5fe0cg", "67e55044-10b1"] {
+            assert_eq!(text.parse::<TaskId>(), Err(ParseIdError(())), "{text:?}");
+        }
+    }
+}

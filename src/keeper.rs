@@ -1,0 +1,327 @@
+//! Upkeep: what is done at each tick, and the thread that ticks.
+//!
+//! A tick moves the store's cached clock, samples the progress of tasks that somebody observes, expires
+//! leases, and lets terminal tasks go. It does what is due, and costs nothing for what is stored (I9).
+//!
+//! # No progress goes unseen (I6, I12)
+//!
+//! An increment wakes nobody and sets no flag. But once per tick, when it finds that the time has moved
+//! on, it notes the time in `updated`; and if the task is observed, it marks the task as stirred and puts
+//! it on the list of those to be sampled. All later increments within that tick are silent.
+//!
+//! A silent increment is a plain store followed by a load of the time. The store may become visible only
+//! after the keeper, which moved the time meanwhile, has sampled the task; and it may be the last. So a
+//! task stays on the list until its `updated` is older than the tick before: an increment that was silent
+//! in tick *n* belongs to a task that was noted in tick *n*, and is sampled at *n + 1* and at *n + 2*,
+//! a whole tick after its load. Whatever else notes a time in `updated` stirs the task as well.
+//!
+//! When the keeper drops a task from the list it first takes the mark away, and then looks at `updated`
+//! once more. Both marks are exchanges of the same word, so either the keeper sees the time that was noted
+//! before the mark, or the increment finds the mark gone and puts the task back.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use crate::clock::Stamp;
+use crate::engine::Engine;
+use crate::family::Share;
+use crate::id::TaskId;
+use crate::record::Record;
+use crate::retention::{Keep, OUTCOMES, Retention, outcome};
+use crate::state::{GoneReason, State};
+use crate::sync::{Arc, Mutex, Queue, lock};
+
+/// How many entries of tasks that are gone the keeper's lists may hold beside those that are not.
+const SLACK: usize = 1024;
+
+/// What is left to the keeper, and the keeper's own lists.
+pub(crate) struct Upkeep {
+    stirred: Queue<Arc<Record>>,
+    retired: Queue<Retired>,
+    timers: Queue<Timer>,
+    lists: Mutex<Lists>,
+}
+
+#[derive(Default)]
+struct Lists {
+    /// Tasks that are sampled at each tick.
+    active: Vec<Arc<Record>>,
+    /// Terminal tasks by outcome, the longest ended first; those before the mark are past their age but
+    /// have a time to live of their own.
+    retired: [VecDeque<Retired>; OUTCOMES],
+    past_age: [VecDeque<Retired>; OUTCOMES],
+    timers: BinaryHeap<Reverse<Timer>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Retired {
+    key: TaskId,
+    ended: Stamp,
+    outcome: usize,
+    has_ttl: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Timer {
+    due: Stamp,
+    key: TaskId,
+    what: Due,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Lease,
+    TimeToLive,
+}
+
+impl Upkeep {
+    pub(crate) fn new() -> Self {
+        Self {
+            stirred: Queue::new(),
+            retired: Queue::new(),
+            timers: Queue::new(),
+            lists: Mutex::new(Lists::default()),
+        }
+    }
+
+    /// Has a task sampled at the coming ticks; the caller has set its mark.
+    pub(crate) fn sample_soon(&self, record: Arc<Record>) {
+        self.stirred.push(record);
+    }
+
+    pub(crate) fn watch_lease(&self, key: TaskId, deadline: Stamp) {
+        self.timers.push(Timer { due: deadline, key, what: Due::Lease });
+    }
+
+    /// Has a task that ended be let go in time.
+    pub(crate) fn retire(&self, record: &Record, state: State, ended: Stamp, retention: &Retention) {
+        let Some(outcome) = outcome(state) else { return };
+        let ttl = record.ttl();
+        if let Some(ttl) = ttl {
+            self.timers.push(Timer { due: ended.plus(ttl), key: record.key, what: Due::TimeToLive });
+        }
+        let keep = retention.keep(state);
+        if keep.count.is_some() || (ttl.is_none() && keep.age.is_some()) {
+            self.retired.push(Retired { key: record.key, ended, outcome, has_ttl: ttl.is_some() });
+        }
+    }
+}
+
+impl Engine {
+    /// One tick.
+    pub(crate) fn tick(&self) {
+        let mut lists = lock(&self.upkeep.lists);
+        let (before, now) = self.pulse.beat(&self.clock);
+        self.sample(&mut lists.active, before);
+        self.fire_timers(&mut lists.timers, now);
+        self.let_go(&mut lists, now);
+    }
+
+    /// Samples the active tasks, and drops those that were quiet for a whole tick.
+    fn sample(&self, active: &mut Vec<Arc<Record>>, before: Stamp) {
+        while let Some(record) = self.upkeep.stirred.pop() {
+            active.push(record);
+        }
+        active.retain(|record| {
+            let Some(cell) = record.cell() else { return false };
+            let Some(status) = self.sample_one(record) else { return false };
+            if status.is_terminal() {
+                return false; // Its end was told by who ended it.
+            }
+            if cell.updated() >= before {
+                return true;
+            }
+            cell.settle();
+            cell.updated() >= before && cell.stir()
+        });
+    }
+
+    /// Brings the sums of the task's parent up to date.
+    fn sample_one(&self, record: &Record) -> Option<crate::status::Status> {
+        let mut cold = record.lock();
+        let status = self.status(record)?;
+        cold.roll_up(|share| Share { done: status.done(), ..share });
+        Some(status)
+    }
+
+    /// Expires leases and times to live that are due.
+    fn fire_timers(&self, timers: &mut BinaryHeap<Reverse<Timer>>, now: Stamp) {
+        while let Some(timer) = self.upkeep.timers.pop() {
+            timers.push(Reverse(timer));
+        }
+        while let Some(Reverse(timer)) = timers.peek().copied().filter(|Reverse(timer)| timer.due <= now) {
+            timers.pop();
+            let Some(record) = self.registry.find(timer.key) else { continue };
+            match timer.what {
+                Due::Lease => {
+                    if let Some(due) = self.expire_lease(&record, now) {
+                        timers.push(Reverse(Timer { due, ..timer }));
+                    }
+                }
+                Due::TimeToLive => self.drop_ended(timer.key, GoneReason::Expired),
+            }
+        }
+        if timers.len() > self.bound() {
+            timers.retain(|Reverse(timer)| self.is_stored(timer.key));
+        }
+    }
+
+    /// Lets go of terminal tasks that are past their age, and of those that are too many.
+    fn let_go(&self, lists: &mut Lists, now: Stamp) {
+        while let Some(retired) = self.upkeep.retired.pop() {
+            if let Some(list) = lists.retired.get_mut(retired.outcome) {
+                list.push_back(retired);
+            }
+        }
+        let terminal = [State::Succeeded, State::Failed, State::Cancelled];
+        let lists = lists.retired.iter_mut().zip(&mut lists.past_age);
+        for ((state, keep), (list, past_age)) in terminal.into_iter().zip(self.retention.keeps()).zip(lists) {
+            self.let_go_by_age(*keep, list, past_age, now);
+            self.let_go_by_count(state, *keep, list, past_age);
+            for list in [list, past_age] {
+                if list.len() > self.bound() {
+                    list.retain(|retired| self.is_stored(retired.key));
+                }
+            }
+        }
+    }
+
+    fn let_go_by_age(
+        &self,
+        keep: Keep,
+        list: &mut VecDeque<Retired>,
+        past_age: &mut VecDeque<Retired>,
+        now: Stamp,
+    ) {
+        let Some(age) = keep.age else { return };
+        while let Some(oldest) = list.front().copied().filter(|oldest| oldest.ended.plus(age) <= now) {
+            list.pop_front();
+            if oldest.has_ttl {
+                past_age.push_back(oldest);
+            } else {
+                self.drop_ended(oldest.key, GoneReason::Expired);
+            }
+        }
+    }
+
+    fn let_go_by_count(
+        &self,
+        state: State,
+        keep: Keep,
+        list: &mut VecDeque<Retired>,
+        past_age: &mut VecDeque<Retired>,
+    ) {
+        let Some(count) = keep.count else { return };
+        while self.tally.of(state) > count {
+            let Some(oldest) = past_age.pop_front().or_else(|| list.pop_front()) else { break };
+            self.drop_ended(oldest.key, GoneReason::Evicted);
+        }
+    }
+
+    /// Removes a terminal task; one that is gone already, or (impossibly) lives, is left alone.
+    fn drop_ended(&self, key: TaskId, why: GoneReason) {
+        if let Some(record) = self.registry.find(key) {
+            let _ = self.remove(&record, why);
+        }
+    }
+
+    /// How long a list of the keeper's may grow before entries of tasks that are gone are swept from it.
+    fn bound(&self) -> usize {
+        let stored = usize::try_from(self.tally.read().total()).unwrap_or(usize::MAX);
+        stored.saturating_mul(2).saturating_add(SLACK)
+    }
+
+    fn is_stored(&self, key: TaskId) -> bool {
+        self.table.cell(key.slot()).is_some_and(|cell| cell.read(key).is_some())
+    }
+}
+
+impl std::fmt::Debug for Upkeep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upkeep").finish_non_exhaustive()
+    }
+}
+
+/// Who ticks.
+///
+/// ```
+/// use std::time::Duration;
+/// use inflight::{KeeperMode, Store};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Store::builder()
+///     .capacity(16)
+///     .keeper(KeeperMode::Thread { tick: Duration::from_millis(20) })
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeeperMode {
+    /// A thread of the store's, at this interval, until the last clone of the store is gone. The default,
+    /// at 50 ms.
+    Thread {
+        /// The interval: how exact the times of progress are, how soon progress is sampled for parents
+        /// and watchers, and how late at most a lease or a task expires.
+        tick: Duration,
+    },
+    /// Nobody: [`Store::tick`](crate::Store::tick) is called by hand.
+    Manual,
+}
+
+impl Default for KeeperMode {
+    fn default() -> Self {
+        KeeperMode::Thread { tick: Duration::from_millis(50) }
+    }
+}
+
+#[cfg(not(inflight_loom))]
+pub(crate) use thread::Keeper;
+
+#[cfg(not(inflight_loom))]
+mod thread {
+    use std::sync::{Arc, Condvar, Mutex, PoisonError};
+    use std::time::Duration;
+
+    use crate::engine::Engine;
+
+    /// The thread that ticks; it ends when this is dropped.
+    #[derive(Debug)]
+    pub(crate) struct Keeper(Arc<Stop>);
+
+    #[derive(Debug, Default)]
+    struct Stop {
+        stopped: Mutex<bool>,
+        changed: Condvar,
+    }
+
+    impl Keeper {
+        pub(crate) fn start(engine: Arc<Engine>, tick: Duration) -> std::io::Result<Self> {
+            let stop = Arc::new(Stop::default());
+            let keeper = Self(Arc::clone(&stop));
+            std::thread::Builder::new().name("inflight-keeper".into()).spawn(move || {
+                while !stop.wait(tick) {
+                    engine.tick();
+                }
+            })?;
+            Ok(keeper)
+        }
+    }
+
+    impl Stop {
+        /// Waits for `span`, or until stopped; gives whether it was stopped.
+        fn wait(&self, span: Duration) -> bool {
+            let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+            let waited = self.changed.wait_timeout_while(stopped, span, |stopped| !*stopped);
+            *waited.unwrap_or_else(PoisonError::into_inner).0
+        }
+    }
+
+    impl Drop for Keeper {
+        fn drop(&mut self) {
+            *self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            self.0.changed.notify_all();
+        }
+    }
+}

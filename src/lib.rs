@@ -1,0 +1,57 @@
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+mod builder;
+mod cell;
+mod clock;
+mod counts;
+mod details;
+mod engine;
+mod error;
+mod family;
+mod handle;
+mod id;
+mod keeper;
+mod lifecycle;
+mod limits;
+mod new_task;
+mod panics;
+mod payload;
+mod query;
+mod record;
+mod registry;
+mod retention;
+mod roster;
+mod shared_task;
+mod state;
+mod status;
+mod store;
+mod sync;
+mod table;
+mod task;
+mod version;
+
+pub use builder::StoreBuilder;
+pub use cell::{MAX_ATTEMPTS, MAX_COUNT};
+pub use clock::ManualClock;
+pub use counts::Counts;
+pub use details::Details;
+pub use error::{
+    BuildError, CancelError, ChangeError, CreateError, FinishError, ListError, ProgressError, RemoveError,
+};
+pub use family::Children;
+pub use id::{ParseIdError, TaskId};
+pub use keeper::KeeperMode;
+pub use lifecycle::Finish;
+pub use limits::{Limits, Oversized, TooLarge};
+pub use new_task::NewTask;
+pub use payload::Payload;
+pub use query::{Cursor, Filter, Page, ParseCursorError};
+pub use retention::Retention;
+pub use shared_task::SharedTask;
+pub use state::{Absent, FailureReason, GoneReason, ParseStateError, State};
+pub use status::Status;
+pub use store::Store;
+pub use table::MAX_CAPACITY;
+pub use task::{ScopeError, Task};
+pub use version::{ParseVersionError, Version};

@@ -1,0 +1,137 @@
+//! What a task is created with.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::cell::MAX_COUNT;
+use crate::error::CreateError;
+use crate::id::TaskId;
+use crate::limits::{Limits, Oversized, TooLarge};
+use crate::record::Traits;
+
+/// What [`Store::create`](crate::Store::create) makes a task of.
+///
+/// ```
+/// use std::time::Duration;
+/// use inflight::{NewTask, Store};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Store::builder().capacity(16).build()?;
+/// let task = store.create(
+///     NewTask::new("index").total(42).unit("pages").label("tenant", "acme").ttl(Duration::from_secs(60)),
+/// )?;
+/// let details = store.details(task.id())?;
+/// assert_eq!((details.kind(), details.unit()), ("index", Some("pages")));
+/// assert_eq!(details.label("tenant"), Some("acme"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct NewTask {
+    pub(crate) kind: Cow<'static, str>,
+    pub(crate) id: Option<TaskId>,
+    pub(crate) total: Option<u64>,
+    pub(crate) parent: Option<TaskId>,
+    pub(crate) lease: Option<Duration>,
+    pub(crate) ttl: Option<Duration>,
+    unit: Option<String>,
+    labels: Vec<(String, String)>,
+}
+
+impl NewTask {
+    /// A task of this kind: what sort of work it is, for example the name of the job.
+    pub fn new(kind: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind: kind.into(),
+            id: None,
+            total: None,
+            parent: None,
+            lease: None,
+            ttl: None,
+            unit: None,
+            labels: Vec::new(),
+        }
+    }
+
+    /// Uses an id of the client's own, a UUID of any version, instead of minting one.
+    ///
+    /// Such a task is polled through the DashMap. Its id can be used again once it is gone.
+    pub fn id(mut self, id: impl Into<TaskId>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// How much there is to do, at most [`MAX_COUNT`](crate::MAX_COUNT), in units of the caller's choice.
+    pub fn total(mut self, total: u64) -> Self {
+        self.total = Some(total);
+        self
+    }
+
+    /// What the unit of progress is called, for those who show it: `"bytes"`, `"pages"`.
+    pub fn unit(mut self, unit: impl Into<String>) -> Self {
+        self.unit = Some(unit.into());
+        self
+    }
+
+    /// Adds a label. A label of the same key replaces the earlier one.
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        let key = key.into();
+        self.labels.retain(|(have, _)| *have != key);
+        self.labels.push((key, value.into()));
+        self
+    }
+
+    /// Makes it a child of the task `parent`, which sums up its children
+    /// ([`Store::children`](crate::Store::children)).
+    pub fn parent(mut self, parent: impl Into<TaskId>) -> Self {
+        self.parent = Some(parent.into());
+        self
+    }
+
+    /// Gives the handle a lease: if for `span` there is neither a heartbeat nor progress, the task is
+    /// `Failed(Lost)`, and the handle can change nothing any more.
+    ///
+    /// It is noticed at the first tick after that. The progress of a leased task is added by an atomic
+    /// operation, not a plain store, because the handle is not the only one that may end it.
+    pub fn lease(mut self, span: Duration) -> Self {
+        self.lease = Some(span);
+        self
+    }
+
+    /// Keeps the task for `span` after its end, whatever the store's
+    /// [`Retention`](crate::Retention) says about ages. (Bounds by count hold for it as well.)
+    pub fn ttl(mut self, span: Duration) -> Self {
+        self.ttl = Some(span);
+        self
+    }
+
+    pub(crate) fn check(&self, limits: &Limits) -> Result<(), CreateError> {
+        TooLarge::check(Oversized::Kind, self.kind.len(), limits.kind)?;
+        TooLarge::check(Oversized::Unit, self.unit.as_ref().map_or(0, String::len), limits.unit)?;
+        TooLarge::check(Oversized::Labels, self.labels.len(), limits.labels)?;
+        for (key, value) in &self.labels {
+            TooLarge::check(Oversized::LabelKey, key.len(), limits.label_key)?;
+            TooLarge::check(Oversized::LabelValue, value.len(), limits.label_value)?;
+        }
+        if let Some(total) = self.total.filter(|total| *total > MAX_COUNT) {
+            return Err(CreateError::TotalTooLarge { total, limit: MAX_COUNT });
+        }
+        if self.lease.is_some_and(|span| span.is_zero()) {
+            return Err(CreateError::ZeroLease);
+        }
+        Ok(())
+    }
+
+    /// What is rarely there; `None` if nothing of it is. Takes it out.
+    pub(crate) fn traits(&mut self) -> Option<Traits> {
+        let (unit, labels) = (self.unit.take(), std::mem::take(&mut self.labels));
+        if unit.is_none() && labels.is_empty() && self.parent.is_none() && self.ttl.is_none() {
+            return None;
+        }
+        let mut labels: Box<[(Box<str>, Box<str>)]> =
+            labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        labels.sort_unstable();
+        Some(Traits { unit: unit.map(Into::into), labels, parent: self.parent, ttl: self.ttl })
+    }
+}

@@ -1,0 +1,125 @@
+//! The cold record: all of a task that a poll does not need. It owns the task's line.
+//!
+//! What never changes lies open. What changes is behind the record's lock, which also orders the
+//! transitions of the task (`cell/mod.rs`). No code of a user runs under it.
+
+use std::borrow::Cow;
+use std::sync::Arc as StdArc;
+use std::time::Duration;
+
+use crate::cell::Cell;
+use crate::clock::Stamp;
+use crate::family::{Family, Share};
+use crate::id::TaskId;
+use crate::payload::Payload;
+use crate::sync::{Mutex, MutexGuard, lock};
+use crate::table::Tenancy;
+
+/// What never changes about a task, but is rarely there.
+#[derive(Debug, Default)]
+pub(crate) struct Traits {
+    pub(crate) unit: Option<Box<str>>,
+    /// Sorted by key.
+    pub(crate) labels: Box<[(Box<str>, Box<str>)]>,
+    pub(crate) parent: Option<TaskId>,
+    pub(crate) ttl: Option<Duration>,
+}
+
+/// The id that a client brought, and its tenancy: a number that grows each time the id is used again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ForeignId {
+    pub(crate) id: TaskId,
+    pub(crate) tenancy: u64,
+}
+
+pub(crate) struct Record {
+    /// The minted id: the address of the line.
+    pub(crate) key: TaskId,
+    pub(crate) kind: Cow<'static, str>,
+    pub(crate) traits: Option<StdArc<Traits>>,
+    pub(crate) foreign: Option<Box<ForeignId>>,
+    cold: Mutex<Cold>,
+    tenancy: Tenancy,
+}
+
+/// What changes.
+#[derive(Default)]
+pub(crate) struct Cold {
+    pub(crate) message: Option<StdArc<str>>,
+    /// The result or the error. Set before the terminal transition, never again (I4).
+    pub(crate) outcome: Option<Box<Payload>>,
+    /// The sums over this task's children, once it has any.
+    pub(crate) family: Option<StdArc<Family>>,
+    /// This task's part in its parent's sums.
+    pub(crate) kin: Option<Box<Kin>>,
+    pub(crate) lease: Option<Box<Lease>>,
+}
+
+pub(crate) struct Kin {
+    pub(crate) family: StdArc<Family>,
+    pub(crate) share: Share,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    pub(crate) span: Duration,
+    pub(crate) deadline: Stamp,
+}
+
+impl Record {
+    pub(crate) fn new(
+        key: TaskId,
+        tenancy: Tenancy,
+        kind: Cow<'static, str>,
+        traits: Option<StdArc<Traits>>,
+        foreign: Option<ForeignId>,
+        cold: Cold,
+    ) -> Self {
+        Self { key, kind, traits, foreign: foreign.map(Box::new), cold: Mutex::new(cold), tenancy }
+    }
+
+    /// The id that the task is known by: the client's own, where it brought one.
+    pub(crate) fn id(&self) -> TaskId {
+        self.foreign.as_ref().map_or(self.key, |foreign| foreign.id)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Cold> {
+        lock(&self.cold)
+    }
+
+    /// The task's line. Always there: the record was made with it.
+    pub(crate) fn cell(&self) -> Option<Cell<'_>> {
+        self.tenancy.cell()
+    }
+
+    pub(crate) fn ttl(&self) -> Option<Duration> {
+        self.traits.as_ref().and_then(|traits| traits.ttl)
+    }
+
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        let labels = &self.traits.as_ref()?.labels;
+        let at = labels.binary_search_by(|(have, _)| (**have).cmp(key)).ok()?;
+        labels.get(at).map(|(_, value)| &**value)
+    }
+
+    pub(crate) fn parent(&self) -> Option<TaskId> {
+        self.traits.as_ref().and_then(|traits| traits.parent)
+    }
+}
+
+impl Cold {
+    /// Brings the parent's sums up to date with this task's share, if it has a parent.
+    pub(crate) fn roll_up(&mut self, share: impl FnOnce(Share) -> Share) {
+        if let Some(kin) = &mut self.kin {
+            let new = share(kin.share);
+            kin.family.exchange(kin.share, new);
+            kin.share = new;
+        }
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record").field("key", &self.key).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}

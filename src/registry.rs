@@ -1,0 +1,163 @@
+//! The book of record: a DashMap whose entries own the tasks' lines, and the clients' ids beside it.
+//!
+//! Guards never leave this file, and nothing of a user's runs under one: entries are cloned or taken
+//! out, and dropped by the caller.
+
+use crate::id::TaskId;
+use crate::record::Record;
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+#[cfg(not(inflight_loom))]
+use dashed::Map;
+#[cfg(inflight_loom)]
+use modelled::Map;
+
+/// What a client's id stands for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alias {
+    /// The minted id of the same task.
+    pub(crate) key: TaskId,
+    pub(crate) tenancy: u64,
+}
+
+pub(crate) struct Registry {
+    tasks: Map<Arc<Record>>,
+    aliases: Map<Alias>,
+    /// How many aliases have the form of a minted id. While there are none, a minted id that its line
+    /// does not know need not be looked for.
+    disguised: AtomicU64,
+}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Self { tasks: Map::new(), aliases: Map::new(), disguised: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn insert(&self, record: &Arc<Record>) {
+        self.tasks.insert_new(record.key, Arc::clone(record));
+    }
+
+    pub(crate) fn remove(&self, key: TaskId) -> Option<Arc<Record>> {
+        self.tasks.remove_if(key, |_| true)
+    }
+
+    /// The record of the task with this minted id.
+    pub(crate) fn find(&self, key: TaskId) -> Option<Arc<Record>> {
+        self.tasks.get(key)
+    }
+
+    /// Gives `id` to `alias`; `false` if it is taken.
+    pub(crate) fn claim(&self, id: TaskId, alias: Alias) -> bool {
+        if id.has_address_form() {
+            // Relaxed: counted before the alias can be found. Who was told of the id after this, by
+            // whatever means that order the two, sees the count.
+            self.disguised.fetch_add(1, Ordering::Relaxed);
+        }
+        let claimed = self.aliases.insert_new(id, alias);
+        if !claimed {
+            self.forget_disguise(id);
+        }
+        claimed
+    }
+
+    /// Takes `id` back from the task `key`, if it is still that task's.
+    pub(crate) fn release(&self, id: TaskId, key: TaskId) {
+        if self.aliases.remove_if(id, |alias| alias.key == key).is_some() {
+            self.forget_disguise(id);
+        }
+    }
+
+    fn forget_disguise(&self, id: TaskId) {
+        if id.has_address_form() {
+            // Relaxed: after the alias is gone; a count that is too high costs a look-up, no more.
+            self.disguised.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What the client's id `id` stands for. An id of the form of a minted one is looked for only if
+    /// there is any alias of that form: so a poll of a minted id that is gone hashes nothing (I1).
+    #[inline]
+    pub(crate) fn alias(&self, id: TaskId) -> Option<Alias> {
+        // Relaxed: see `claim`.
+        if id.has_address_form() && self.disguised.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.aliases.get(id)
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
+}
+
+#[cfg(not(inflight_loom))]
+mod dashed {
+    use dashmap::DashMap;
+    use dashmap::mapref::entry::Entry;
+
+    use crate::id::TaskId;
+
+    pub(super) struct Map<V>(DashMap<TaskId, V, foldhash::quality::RandomState>);
+
+    impl<V: Clone> Map<V> {
+        pub(super) fn new() -> Self {
+            Self(DashMap::with_hasher(foldhash::quality::RandomState::default()))
+        }
+
+        /// Inserts, unless the key is there.
+        pub(super) fn insert_new(&self, key: TaskId, value: V) -> bool {
+            match self.0.entry(key) {
+                Entry::Occupied(_) => false,
+                Entry::Vacant(entry) => {
+                    entry.insert(value);
+                    true
+                }
+            }
+        }
+
+        pub(super) fn remove_if(&self, key: TaskId, condition: impl Fn(&V) -> bool) -> Option<V> {
+            self.0.remove_if(&key, |_, value| condition(value)).map(|(_, value)| value)
+        }
+
+        pub(super) fn get(&self, key: TaskId) -> Option<V> {
+            self.0.get(&key).map(|value| value.value().clone())
+        }
+    }
+}
+
+/// A lock around a map: what the model checker can see of a DashMap, with one shard.
+#[cfg(inflight_loom)]
+mod modelled {
+    use std::collections::HashMap;
+
+    use crate::id::TaskId;
+    use crate::sync::{Mutex, lock};
+
+    pub(super) struct Map<V>(Mutex<HashMap<TaskId, V>>);
+
+    impl<V: Clone> Map<V> {
+        pub(super) fn new() -> Self {
+            Self(Mutex::new(HashMap::new()))
+        }
+
+        pub(super) fn insert_new(&self, key: TaskId, value: V) -> bool {
+            let mut map = lock(&self.0);
+            let free = !map.contains_key(&key);
+            if free {
+                map.insert(key, value);
+            }
+            free
+        }
+
+        pub(super) fn remove_if(&self, key: TaskId, condition: impl Fn(&V) -> bool) -> Option<V> {
+            let mut map = lock(&self.0);
+            if map.get(&key).is_some_and(condition) { map.remove(&key) } else { None }
+        }
+
+        pub(super) fn get(&self, key: TaskId) -> Option<V> {
+            lock(&self.0).get(&key).cloned()
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The handle for several writers of one task.
+
+use std::fmt;
+use std::sync::Arc as StdArc;
+
+use crate::error::{ChangeError, FinishError, ProgressError};
+use crate::handle::Handle;
+use crate::id::TaskId;
+use crate::lifecycle::{Ending, Finish};
+use crate::payload::Payload;
+use crate::state::FailureReason;
+use crate::status::Status;
+
+/// A handle that can be cloned and shared: what [`Task::share`](crate::Task::share) gives.
+///
+/// Its writes take `&self`; an addition is one atomic operation, and none is lost. The task is `Failed`
+/// if the last clone is dropped before it has ended.
+///
+/// What is added while another thread ends the task is either counted, and then part of the final
+/// status, or refused.
+///
+/// ```
+/// use inflight::{NewTask, Store};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Store::builder().capacity(16).build()?;
+/// let mut task = store.create(NewTask::new("index").total(200))?;
+/// task.start()?;
+/// let task = task.share();
+/// std::thread::scope(|scope| {
+///     for _ in 0..2 {
+///         let task = task.clone();
+///         scope.spawn(move || (0..100).try_for_each(|_| task.advance(1)));
+///     }
+/// });
+/// task.succeed(())?;
+/// assert_eq!(store.get(task.id()).ok_or("gone")?.done(), 200);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct SharedTask {
+    handle: StdArc<Handle>,
+}
+
+impl SharedTask {
+    pub(crate) fn new(handle: Handle) -> Self {
+        Self { handle: StdArc::new(handle) }
+    }
+
+    /// The task's id.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.handle.id()
+    }
+
+    /// The task's status; `None` if it has ended and is gone.
+    #[inline]
+    #[must_use]
+    pub fn status(&self) -> Option<Status> {
+        self.handle.status()
+    }
+
+    /// `Pending → Running`; see [`Task::start`](crate::Task::start).
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NotAllowed`] in any other state than `Pending`.
+    pub fn start(&self) -> Result<(), ChangeError> {
+        self.handle.start()
+    }
+
+    /// Adds `count` to what is done. Adding 0 changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgressError::NotRunning`] unless the task has been started and has not ended;
+    /// [`ProgressError::Overflow`] if more than [`MAX_COUNT`](crate::MAX_COUNT) would be done.
+    #[inline]
+    pub fn advance(&self, count: u64) -> Result<(), ProgressError> {
+        self.handle.add(count)
+    }
+
+    /// Raises what is done to `done`.
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedTask::advance`], and [`ProgressError::Backwards`] if more is done already.
+    pub fn set_done(&self, done: u64) -> Result<(), ProgressError> {
+        self.handle.raise(done)
+    }
+
+    /// Sets how much there is to do; see [`Task::set_total`](crate::Task::set_total).
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::TotalTooLarge`], [`ChangeError::TotalBelowDone`], or [`ChangeError::Ended`].
+    pub fn set_total(&self, total: u64) -> Result<(), ChangeError> {
+        self.handle.set_total(total)
+    }
+
+    /// Says in a few words what is being done.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::TooLarge`], or [`ChangeError::Ended`].
+    pub fn set_message(&self, message: impl AsRef<str>) -> Result<(), ChangeError> {
+        self.handle.set_message(message.as_ref())
+    }
+
+    /// `Running → Blocked`.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NotAllowed`] in any other state.
+    pub fn block(&self) -> Result<(), ChangeError> {
+        self.handle.block()
+    }
+
+    /// `Blocked → Running`.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NotAllowed`] in any other state.
+    pub fn resume(&self) -> Result<(), ChangeError> {
+        self.handle.resume()
+    }
+
+    /// `Running | Blocked → Pending`, the next attempt; see [`Task::retry`](crate::Task::retry). What
+    /// another clone adds meanwhile may count for either attempt.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NotAllowed`] in any other state; [`ChangeError::TooManyAttempts`].
+    pub fn retry(&self) -> Result<(), ChangeError> {
+        self.handle.retry()
+    }
+
+    /// Ends the task as `Succeeded`; see [`Task::succeed`](crate::Task::succeed).
+    ///
+    /// # Errors
+    ///
+    /// [`FinishError::NotAllowed`] if the task has not been started; [`FinishError::TooLarge`].
+    pub fn succeed(&self, result: impl Into<Payload>) -> Result<Finish, FinishError> {
+        self.handle.finish(Ending::succeeded(result))
+    }
+
+    /// Ends the task as `Failed`; see [`Task::fail`](crate::Task::fail).
+    ///
+    /// # Errors
+    ///
+    /// [`FinishError::TooLarge`].
+    pub fn fail(&self, reason: FailureReason, error: impl Into<Payload>) -> Result<Finish, FinishError> {
+        self.handle.finish(Ending::failed(reason, error))
+    }
+
+    /// Ends the task as `Cancelled`.
+    ///
+    /// # Errors
+    ///
+    /// [`FinishError::Gone`] if it has ended and is gone.
+    pub fn cancel(&self) -> Result<Finish, FinishError> {
+        self.handle.finish(Ending::cancelled())
+    }
+
+    /// Whether somebody has asked for the task to be cancelled.
+    #[inline]
+    #[must_use]
+    pub fn cancel_requested(&self) -> bool {
+        self.handle.cancel_requested()
+    }
+
+    /// Extends the lease; see [`Task::heartbeat`](crate::Task::heartbeat).
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Ended`] once the lease has run out; [`ChangeError::NoLease`] if there was none.
+    pub fn heartbeat(&self) -> Result<(), ChangeError> {
+        self.handle.heartbeat()
+    }
+}
+
+impl fmt::Debug for SharedTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SharedTask").field(&self.status()).finish()
+    }
+}

@@ -1,0 +1,291 @@
+//! The states of a task, the transitions between them, and why a task failed. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Where a task is in its life.
+///
+/// ```text
+///            ┌────────────── retry ──────────────┐
+///            ▼                                   │
+///         Pending ──────────▶ Running ◀────▶ Blocked
+///            │                   │               │
+///            ├─▶ Cancelled       ├─▶ Succeeded ◀─┤
+///            └─▶ Failed          ├─▶ Failed    ◀─┤
+///                                └─▶ Cancelled ◀─┘
+/// ```
+///
+/// The last three are *terminal*: nothing about the task changes after them.
+///
+/// ```
+/// use inflight::State;
+///
+/// assert!(State::Pending.allows(State::Running));
+/// assert!(!State::Succeeded.allows(State::Running));
+/// assert_eq!("blocked".parse(), Ok(State::Blocked));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Created, or put back by a retry; nobody works on it yet.
+    Pending,
+    /// A worker is at it.
+    Running,
+    /// A worker holds it and waits for something outside, for example for input.
+    Blocked,
+    /// Terminal: it worked. The result can be read.
+    Succeeded,
+    /// Terminal: it did not work. The error can be read, and the [`FailureReason`] says what kind.
+    Failed,
+    /// Terminal: it was given up on request.
+    Cancelled,
+}
+
+impl State {
+    /// All six, in the order of a task's life.
+    pub const ALL: [State; 6] =
+        [State::Pending, State::Running, State::Blocked, State::Succeeded, State::Failed, State::Cancelled];
+
+    /// Whether this state is final: `Succeeded`, `Failed` or `Cancelled`.
+    ///
+    /// ```
+    /// # use inflight::State;
+    /// assert!(State::Cancelled.is_terminal() && !State::Blocked.is_terminal());
+    /// ```
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, State::Succeeded | State::Failed | State::Cancelled)
+    }
+
+    /// Whether a task may go from this state to `to`. (`Running` or `Blocked` to `Pending` is a retry.)
+    ///
+    /// ```
+    /// # use inflight::State;
+    /// assert!(State::Running.allows(State::Pending));
+    /// assert!(!State::Pending.allows(State::Succeeded), "it has to start first");
+    /// ```
+    #[must_use]
+    pub const fn allows(self, to: State) -> bool {
+        use State::{Blocked, Cancelled, Failed, Pending, Running, Succeeded};
+        match self {
+            Pending => matches!(to, Running | Cancelled | Failed),
+            Running => matches!(to, Blocked | Succeeded | Failed | Cancelled | Pending),
+            Blocked => matches!(to, Running | Succeeded | Failed | Cancelled | Pending),
+            Succeeded | Failed | Cancelled => false,
+        }
+    }
+
+    /// The lower-case name, as in JSON: `pending running blocked succeeded failed cancelled`.
+    ///
+    /// ```
+    /// # use inflight::State;
+    /// assert_eq!(State::Succeeded.as_str(), "succeeded");
+    /// ```
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            State::Pending => "pending",
+            State::Running => "running",
+            State::Blocked => "blocked",
+            State::Succeeded => "succeeded",
+            State::Failed => "failed",
+            State::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for State {
+    type Err = ParseStateError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        State::ALL.into_iter().find(|state| state.as_str() == text).ok_or(ParseStateError(()))
+    }
+}
+
+/// What was parsed is not the name of a [`State`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseStateError(());
+
+impl fmt::Display for ParseStateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a state is one of pending, running, blocked, succeeded, failed, cancelled")
+    }
+}
+
+impl std::error::Error for ParseStateError {}
+
+/// What kind of failure ended a task.
+///
+/// ```
+/// use inflight::FailureReason;
+///
+/// assert_eq!(FailureReason::TimedOut.as_str(), "timed_out");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureReason {
+    /// The work reported an error.
+    Error,
+    /// The worker panicked.
+    Panicked,
+    /// The worker went away: its handle was dropped unfinished, or its lease ran out.
+    Lost,
+    /// The work took longer than it was allowed to.
+    TimedOut,
+    /// The work was not accepted.
+    Rejected,
+}
+
+impl FailureReason {
+    /// All of them.
+    pub const ALL: [FailureReason; 5] = [
+        FailureReason::Error,
+        FailureReason::Panicked,
+        FailureReason::Lost,
+        FailureReason::TimedOut,
+        FailureReason::Rejected,
+    ];
+
+    /// The lower-case name, as in JSON: `error panicked lost timed_out rejected`.
+    ///
+    /// ```
+    /// # use inflight::FailureReason;
+    /// assert_eq!(FailureReason::Lost.as_str(), "lost");
+    /// ```
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FailureReason::Error => "error",
+            FailureReason::Panicked => "panicked",
+            FailureReason::Lost => "lost",
+            FailureReason::TimedOut => "timed_out",
+            FailureReason::Rejected => "rejected",
+        }
+    }
+}
+
+impl fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why a poll found nothing (I11).
+///
+/// ```
+/// use inflight::{Absent, NewTask, Store, TaskId};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Store::builder().capacity(16).build()?;
+/// let never = TaskId::from_u128(7);
+/// assert_eq!(store.lookup(never), Err(Absent::Unknown));
+///
+/// let mut task = store.create(NewTask::new("index"))?;
+/// task.cancel()?;
+/// store.remove(task.id())?;
+/// assert!(matches!(store.lookup(task.id()), Err(Absent::Gone(_))));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Absent {
+    /// This store never minted the id. (A client's own id that is gone also reads as unknown: the
+    /// store keeps nothing about ids that others made up.)
+    Unknown,
+    /// The task was here, and is not any more; with the reason as long as its line has not been used
+    /// again.
+    Gone(Option<GoneReason>),
+}
+
+/// Why a task is no longer in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GoneReason {
+    /// It had been terminal for as long as retention keeps such tasks.
+    Expired,
+    /// More terminal tasks of its kind were stored than retention keeps, and it was the oldest.
+    Evicted,
+    /// [`Store::remove`](crate::Store::remove) took it out.
+    Removed,
+}
+
+impl GoneReason {
+    /// The lower-case name: `expired evicted removed`.
+    ///
+    /// ```
+    /// # use inflight::GoneReason;
+    /// assert_eq!(GoneReason::Evicted.as_str(), "evicted");
+    /// ```
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            GoneReason::Expired => "expired",
+            GoneReason::Evicted => "evicted",
+            GoneReason::Removed => "removed",
+        }
+    }
+}
+
+impl fmt::Display for GoneReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Absent::Unknown => f.write_str("no task has this id"),
+            Absent::Gone(None) => f.write_str("the task is gone"),
+            Absent::Gone(Some(reason)) => write!(f, "the task is gone ({reason})"),
+        }
+    }
+}
+
+impl std::error::Error for Absent {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i3_the_table_is_the_contracts() {
+        let allowed: Vec<(State, State)> = State::ALL
+            .into_iter()
+            .flat_map(|from| State::ALL.into_iter().map(move |to| (from, to)))
+            .filter(|(from, to)| from.allows(*to))
+            .collect();
+        use State::{Blocked, Cancelled, Failed, Pending, Running, Succeeded};
+        assert_eq!(
+            allowed,
+            [
+                (Pending, Running),
+                (Pending, Failed),
+                (Pending, Cancelled),
+                (Running, Pending),
+                (Running, Blocked),
+                (Running, Succeeded),
+                (Running, Failed),
+                (Running, Cancelled),
+                (Blocked, Pending),
+                (Blocked, Running),
+                (Blocked, Succeeded),
+                (Blocked, Failed),
+                (Blocked, Cancelled),
+            ]
+        );
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for state in State::ALL {
+            assert_eq!(state.to_string().parse(), Ok(state));
+        }
+        assert_eq!("Running".parse::<State>(), Err(ParseStateError(())));
+    }
+}

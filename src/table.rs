@@ -1,0 +1,147 @@
+//! The table of lines, and its free list.
+//!
+//! Lines are *type-stable*: they exist as long as the table and are never anything but lines, only
+//! stamped anew for the next tenant. So a reader needs no guard: whatever an id names, there is a line
+//! to look at, and the stamp tells whose it is.
+//!
+//! The lines lie flat, one after the other, each on one cache line, in memory that the system commits
+//! when it is first written to. A line that was never used costs nothing.
+
+use std::fmt;
+
+use crossbeam_utils::CachePadded;
+
+use crate::cell::{Cell, WORDS};
+use crate::id::{Mint, TaskId};
+use crate::sync::{Arc, AtomicU64, Ordering, Queue, zeroed};
+
+/// The greatest capacity of a store: 2²⁸ tasks, 16 GiB of lines.
+pub const MAX_CAPACITY: usize = 1 << 28;
+
+pub(crate) struct Table {
+    words: Box<[AtomicU64]>,
+    /// How many words to skip for the first line to begin a cache line.
+    skip: usize,
+    lines: u32,
+    /// How many lines have ever been taken: the next one that has not.
+    fresh: CachePadded<AtomicU64>,
+    /// Lines that were used and are free again, the longest free first: so the reason why a task went
+    /// is told for as long as possible (I11).
+    free: Queue<u32>,
+}
+
+impl Table {
+    /// A table of `lines` lines; `None` if there is no memory for it.
+    pub(crate) fn new(lines: u32) -> Option<Self> {
+        let words = zeroed(lines as usize * WORDS + WORDS - 1)?;
+        let past = words.as_ptr().addr() % (WORDS * size_of::<u64>());
+        let skip = if past == 0 { 0 } else { WORDS - past / size_of::<u64>() };
+        Some(Self {
+            words,
+            skip: if cfg!(inflight_loom) { 0 } else { skip },
+            lines,
+            fresh: CachePadded::new(AtomicU64::new(0)),
+            free: Queue::new(),
+        })
+    }
+
+    pub(crate) fn lines(&self) -> u32 {
+        self.lines
+    }
+
+    /// The line of `slot`, if there is one.
+    #[inline(always)]
+    pub(crate) fn cell(&self, slot: u32) -> Option<Cell<'_>> {
+        let first = self.skip + slot as usize * WORDS;
+        let line = self.words.get(first..first + WORDS)?;
+        line.first_chunk::<WORDS>().map(Cell::new)
+    }
+
+    /// Takes a free line and mints the id of its next tenant. `None` if all are taken.
+    ///
+    /// A line whose generations or sequence are used up (after four billion tenants) is left out for good.
+    pub(crate) fn take(table: &Arc<Self>, mint: &Mint) -> Option<(Tenancy, TaskId)> {
+        loop {
+            let slot = table.free.pop().or_else(|| table.take_fresh())?;
+            let cell = table.cell(slot)?;
+            let generation = if cell.word().bits() == 0 { 0 } else { cell.tenant(slot).generation() };
+            if let Some(next) = generation.checked_add(1).filter(|_| cell.word().can_be_tenanted()) {
+                let tenancy = Tenancy { table: Arc::clone(table), slot };
+                return Some((tenancy, mint.mint(slot, next)));
+            }
+        }
+    }
+
+    fn take_fresh(&self) -> Option<u32> {
+        // Relaxed, both: the counter hands out numbers, and publishes nothing with them. The first look
+        // keeps it from running on for ever while the table is full.
+        if self.fresh.load(Ordering::Relaxed) >= u64::from(self.lines) {
+            return None;
+        }
+        let slot = self.fresh.fetch_add(1, Ordering::Relaxed);
+        u32::try_from(slot).ok().filter(|slot| *slot < self.lines)
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("lines", &self.lines).finish_non_exhaustive()
+    }
+}
+
+/// The ownership of a line. Whoever drops it has let go of the line, which is free for the next tenant.
+///
+/// A task's record owns it, and the registry's entry and the task's handles hold the record: the line is
+/// free when both have let go, and not before (I7).
+pub(crate) struct Tenancy {
+    table: Arc<Table>,
+    slot: u32,
+}
+
+impl Tenancy {
+    pub(crate) fn cell(&self) -> Option<Cell<'_>> {
+        self.table.cell(self.slot)
+    }
+}
+
+impl Drop for Tenancy {
+    fn drop(&mut self) {
+        self.table.free.push(self.slot);
+    }
+}
+
+#[cfg(all(test, not(inflight_loom)))]
+mod tests {
+    use super::*;
+    use crate::clock::Stamp;
+    use crate::state::GoneReason;
+
+    const NOW: Stamp = Stamp::from_bits(1);
+
+    #[test]
+    fn each_line_is_one_cache_line() {
+        let table = Table::new(9).unwrap();
+        assert_eq!((table.words.as_ptr().addr() + table.skip * 8) % 64, 0);
+        assert!(table.cell(8).is_some());
+        assert!(table.cell(9).is_none());
+        assert!(table.cell(u32::MAX).is_none());
+    }
+
+    #[test]
+    fn i7_a_line_is_free_only_when_its_tenancy_is_dropped() {
+        let table = Arc::new(Table::new(1).unwrap());
+        let mint = Mint::new(&[7; 16]);
+        let (tenancy, first) = Table::take(&table, &mint).unwrap();
+        table.cell(0).unwrap().occupy(first, None, NOW, false);
+        assert!(Table::take(&table, &mint).is_none(), "taken");
+        table.cell(0).unwrap().vacate(GoneReason::Removed);
+        assert!(Table::take(&table, &mint).is_none(), "vacated, but somebody holds it");
+        drop(tenancy);
+        let (tenancy, second) = Table::take(&table, &mint).unwrap();
+        assert_eq!((second.slot(), second.generation()), (first.slot(), first.generation() + 1));
+        table.cell(0).unwrap().occupy(second, None, NOW, false);
+        assert!(table.cell(0).unwrap().read(first).is_none());
+        assert!(table.cell(0).unwrap().read(second).is_some());
+        drop(tenancy);
+    }
+}

@@ -1,0 +1,342 @@
+//! The worker's exclusive handle: the only writer, so that an increment is a plain store.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use crate::cell::MAX_COUNT;
+use crate::clock::Stamp;
+use crate::error::{ChangeError, FinishError, ProgressError};
+use crate::handle::Handle;
+use crate::id::TaskId;
+use crate::lifecycle::{Ending, Finish};
+use crate::panics;
+use crate::payload::Payload;
+use crate::shared_task::SharedTask;
+use crate::state::{FailureReason, State};
+use crate::status::Status;
+
+/// The exclusive handle of one task: it is not `Clone`, and its writes take `&mut self`.
+///
+/// That makes it the only writer, and an increment a plain store of about a nanosecond. For several
+/// writers of one task there is [`Task::share`].
+///
+/// A handle that is dropped before the task has ended leaves it `Failed`: with
+/// [`FailureReason::Panicked`] and the panic's message while the thread unwinds, otherwise with
+/// [`FailureReason::Lost`] (I10).
+///
+/// ```
+/// use inflight::{Finish, NewTask, Store};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Store::builder().capacity(16).build()?;
+/// let mut task = store.create(NewTask::new("index").total(3).unit("pages"))?;
+/// let id = task.id();
+/// task.start()?;
+/// for page in ["one", "two", "three"] {
+///     // … work on it …
+///     task.advance(1)?;
+/// }
+/// assert_eq!(task.succeed("3 pages")?, Finish::Won);
+/// assert_eq!(store.get(id).ok_or("gone")?.fraction(), Some(1.0));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Task {
+    handle: Handle,
+    /// The slot of the line, at hand.
+    slot: u32,
+    /// How much can still be added by plain stores: `MAX_COUNT - done` while this handle alone counts
+    /// and the task is open, otherwise 0, and then every addition takes the slow path.
+    room: u64,
+    /// The time of the last tick that this handle has noted progress in.
+    noted: Stamp,
+}
+
+impl Task {
+    pub(crate) fn new(handle: Handle) -> Self {
+        let slot = handle.record.key.slot();
+        Self { handle, slot, room: 0, noted: Stamp::default() }
+    }
+
+    /// The task's id.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.handle.id()
+    }
+
+    /// The task's status. `None` if it has ended without this handle's doing (cancelled while pending,
+    /// or its lease lost) and is gone since.
+    #[inline]
+    #[must_use]
+    pub fn status(&self) -> Option<Status> {
+        self.handle.status()
+    }
+
+    /// Starts the work, or the next attempt: `Pending → Running`. Progress starts at 0.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NotAllowed`] in any other state than `Pending`.
+    pub fn start(&mut self) -> Result<(), ChangeError> {
+        self.handle.start()?;
+        let leased = self.handle.record.lock().lease.is_some();
+        self.room = if leased { 0 } else { MAX_COUNT };
+        self.noted = Stamp::default();
+        Ok(())
+    }
+
+    /// Adds `count` to what is done. Adding 0 changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgressError::NotRunning`] unless the task has been started and has not ended;
+    /// [`ProgressError::Overflow`] if more than [`MAX_COUNT`] would be done. Nothing is counted then.
+    ///
+    /// # Consistency
+    ///
+    /// A poll on any thread sees the new count as soon as the store is visible there; the version grows
+    /// with it. Waiters, the feed and the parent's sums learn of it at the next tick.
+    #[inline]
+    pub fn advance(&mut self, count: u64) -> Result<(), ProgressError> {
+        // 0 wraps around and takes the slow path.
+        if count.wrapping_sub(1) >= self.room {
+            return self.advance_slowly(count);
+        }
+        self.room -= count;
+        self.publish();
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn publish(&mut self) {
+        let engine = &*self.handle.engine;
+        if let Some(cell) = engine.table.cell(self.slot) {
+            cell.publish(MAX_COUNT - self.room);
+        }
+        let pulse = engine.pulse.now();
+        if pulse != self.noted {
+            self.noted = pulse;
+            engine.note_progress(&self.handle.record, pulse);
+        }
+    }
+
+    #[cold]
+    fn advance_slowly(&mut self, count: u64) -> Result<(), ProgressError> {
+        // Open and exclusive: either there is nothing to add or no room for it.
+        match self.handle.status().filter(|_| self.room > 0) {
+            Some(_) if count == 0 => Ok(()),
+            Some(status) => Err(ProgressError::Overflow { done: status.done(), limit: MAX_COUNT }),
+            None => self.handle.add(count),
+        }
+    }
+
+    /// Sets what is done to `done`, which is not less than it was.
+    ///
+    /// # Errors
+    ///
+    /// As [`Task::advance`], and [`ProgressError::Backwards`] if more is done already.
+    pub fn set_done(&mut self, done: u64) -> Result<(), ProgressError> {
+        if self.room == 0 {
+            return self.handle.raise(done);
+        }
+        let before = MAX_COUNT - self.room;
+        if done > MAX_COUNT {
+            return Err(ProgressError::Overflow { done: before, limit: MAX_COUNT });
+        }
+        match done.checked_sub(before) {
+            None => Err(ProgressError::Backwards { done: before, to: done }),
+            Some(more) => self.advance(more),
+        }
+    }
+
+    /// Sets how much there is to do.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::TotalTooLarge`], [`ChangeError::TotalBelowDone`], or [`ChangeError::Ended`].
+    pub fn set_total(&mut self, total: u64) -> Result<(), ChangeError> {
+        self.handle.set_total(total)
+    }
+
+    /// Says in a few words what is being done.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::TooLarge`], or [`ChangeError::Ended`].
+    pub fn set_message(&mut self, message: impl AsRef<str>) -> Result<(), ChangeError> {
+        self.handle.set_message(message.as_ref())
+    }
+
+    /// Waits for something outside: `Running → Blocked`.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NotAllowed`] in any other state.
+    pub fn block(&mut self) -> Result<(), ChangeError> {
+        self.handle.block()
+    }
+
+    /// Goes on: `Blocked → Running`.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NotAllowed`] in any other state.
+    pub fn resume(&mut self) -> Result<(), ChangeError> {
+        self.handle.resume()
+    }
+
+    /// Gives this attempt up and makes the next one pending: `Running | Blocked → Pending`. Its progress
+    /// starts at 0.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NotAllowed`] in any other state; [`ChangeError::TooManyAttempts`].
+    pub fn retry(&mut self) -> Result<(), ChangeError> {
+        self.handle.retry()?;
+        self.room = 0;
+        Ok(())
+    }
+
+    /// Ends the task as `Succeeded`, with a result: a text, bytes, a [`Payload`], or `()` for none.
+    ///
+    /// # Errors
+    ///
+    /// [`FinishError::NotAllowed`] if the task has not been started; [`FinishError::TooLarge`], which
+    /// gives the result back. Nothing has changed then.
+    pub fn succeed(&mut self, result: impl Into<Payload>) -> Result<Finish, FinishError> {
+        self.finish(Ending::succeeded(result))
+    }
+
+    /// Ends the task as `Failed`, with an error: a text, bytes, a [`Payload`], or `()` for none.
+    ///
+    /// # Errors
+    ///
+    /// [`FinishError::TooLarge`], which gives the error back. Nothing has changed then.
+    pub fn fail(&mut self, reason: FailureReason, error: impl Into<Payload>) -> Result<Finish, FinishError> {
+        self.finish(Ending::failed(reason, error))
+    }
+
+    /// Ends the task as `Cancelled`, whether or not that was requested.
+    ///
+    /// # Errors
+    ///
+    /// [`FinishError::Gone`] if it has ended and is gone.
+    pub fn cancel(&mut self) -> Result<Finish, FinishError> {
+        self.finish(Ending::cancelled())
+    }
+
+    fn finish(&mut self, ending: Ending) -> Result<Finish, FinishError> {
+        let finish = self.handle.finish(ending)?;
+        self.room = 0;
+        Ok(finish)
+    }
+
+    /// Whether somebody has asked for the task to be cancelled. One load: cheap enough for every round
+    /// of a loop.
+    #[inline]
+    #[must_use]
+    pub fn cancel_requested(&self) -> bool {
+        self.handle.cancel_requested()
+    }
+
+    /// Extends the lease: the task is lost if nothing is heard of it for the lease's span from now on.
+    /// Progress extends it, too.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Ended`] once the lease has run out; [`ChangeError::NoLease`] if there was none.
+    pub fn heartbeat(&mut self) -> Result<(), ChangeError> {
+        self.handle.heartbeat()
+    }
+
+    /// Makes the handle one of several: for tasks that more than one thread works on. From here on
+    /// progress is added by an atomic operation.
+    #[must_use = "dropping the last handle ends the task"]
+    pub fn share(self) -> SharedTask {
+        SharedTask::new(self.handle)
+    }
+
+    /// Runs `work` and ends the task by what comes of it: `Ok` is `Succeeded`, `Err` is
+    /// `Failed(Error)` with the error's text, a panic is `Failed(Panicked)` with its message, and goes
+    /// on unwinding. If `work` ends the task itself, for example with a result, that stands.
+    ///
+    /// A pending task is started first.
+    ///
+    /// # Errors
+    ///
+    /// What `work` returned, or [`ScopeError::NotStarted`] if the task was cancelled before.
+    ///
+    /// ```
+    /// use inflight::{NewTask, State, Store};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("parse"))?;
+    /// let id = task.id();
+    /// let number = task.scope(|task| {
+    ///     task.advance(1).ok();
+    ///     "42".parse::<u32>()
+    /// })?;
+    /// assert_eq!(number, 42);
+    /// assert_eq!(store.get(id).ok_or("gone")?.state(), State::Succeeded);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn scope<T, E: fmt::Display>(
+        mut self,
+        work: impl FnOnce(&mut Task) -> Result<T, E>,
+    ) -> Result<T, ScopeError<E>> {
+        if self.status().is_none_or(|status| status.state() == State::Pending) {
+            self.start().map_err(ScopeError::NotStarted)?;
+        }
+        // The task is all that the closure shares with this frame, and it is ended right away.
+        match catch_unwind(AssertUnwindSafe(|| work(&mut self))) {
+            Ok(Ok(value)) => {
+                // Lost, if `work` has ended the task itself.
+                let _ = self.succeed(());
+                Ok(value)
+            }
+            Ok(Err(error)) => {
+                self.handle.fail_anyhow(FailureReason::Error, &error.to_string());
+                Err(ScopeError::Work(error))
+            }
+            Err(panic) => {
+                self.handle.fail_anyhow(FailureReason::Panicked, panics::message(&*panic));
+                resume_unwind(panic)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Task").field(&self.status()).finish()
+    }
+}
+
+/// Why [`Task::scope`] has no value to return.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScopeError<E> {
+    /// The task could not be started, so the work was not done.
+    NotStarted(ChangeError),
+    /// The work returned an error.
+    Work(E),
+}
+
+impl<E: fmt::Display> fmt::Display for ScopeError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ScopeError::NotStarted(why) => write!(f, "the task was not started: {why}"),
+            ScopeError::Work(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for ScopeError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ScopeError::NotStarted(why) => Some(why),
+            ScopeError::Work(error) => error.source(),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The ordered token of what was observed of a task. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What of a task's history a [`Status`](crate::Status) has seen (I5).
+///
+/// Of two versions of one task the greater one was observed later, and every observable change makes a
+/// greater one. Versions of different tasks have nothing to say to each other. A task that reuses the
+/// id of an earlier one, before or after a restart, starts above all versions of the earlier one; so the
+/// token serves as an ETag, as an SSE event id and as a cursor to wait from.
+///
+/// It prints and parses as a token of hexadecimal digits and hyphens.
+///
+/// ```
+/// use inflight::{NewTask, Store, Version};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Store::builder().capacity(16).build()?;
+/// let mut task = store.create(NewTask::new("index"))?;
+/// let before = store.get(task.id()).ok_or("gone")?.version();
+/// task.start()?;
+/// let after = store.get(task.id()).ok_or("gone")?.version();
+/// assert!(after > before);
+/// assert_eq!(after.to_string().parse::<Version>()?, after);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    /// The incarnation of the store, and with a client's id the tenancy of that id.
+    epoch: u64,
+    /// Transitions and cold changes.
+    sequence: u64,
+    /// Progress since the last of those.
+    done: u64,
+}
+
+impl Version {
+    pub(crate) const fn new(epoch: u64, sequence: u64, done: u64) -> Self {
+        Self { epoch, sequence, done }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}-{:x}", self.epoch, self.sequence, self.done)
+    }
+}
+
+impl FromStr for Version {
+    type Err = ParseVersionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.split('-').map(|part| {
+            // `from_str_radix` would take a sign, capitals and leading zeros: other spellings of one token.
+            let canonical = part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+                && (part == "0" || !part.starts_with('0'));
+            u64::from_str_radix(part, 16).ok().filter(|_| canonical)
+        });
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Some(epoch)), Some(Some(sequence)), Some(Some(done)), None) => {
+                Ok(Self::new(epoch, sequence, done))
+            }
+            _ => Err(ParseVersionError(())),
+        }
+    }
+}
+
+/// What was parsed is not a [`Version`] that a store printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseVersionError(());
+
+impl fmt::Display for ParseVersionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a version is three hexadecimal numbers with hyphens between, as a status printed it")
+    }
+}
+
+impl std::error::Error for ParseVersionError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i5_epoch_then_sequence_then_progress() {
+        let v = Version::new;
+        assert!(v(2, 0, 0) > v(1, 9, 9));
+        assert!(v(1, 2, 0) > v(1, 1, 9));
+        assert!(v(1, 1, 2) > v(1, 1, 1));
+    }
+
+    #[test]
+    fn one_version_has_one_spelling() {
+        let v = Version::new(u64::MAX, 0x1f, 0);
+        assert_eq!(v.to_string(), "ffffffffffffffff-1f-0");
+        assert_eq!(v.to_string().parse(), Ok(v));
+        for bad in ["", "1-2", "1-2-3-4", "+1-2-3", "01-2-3", "A-2-3", "1--3", "1ffffffffffffffff-0-0"] {
+            assert_eq!(bad.parse::<Version>(), Err(ParseVersionError(())), "{bad:?}");
+        }
+    }
+}
