@@ -41,6 +41,8 @@ mod model {
     pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU64, Ordering};
     pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
 
+    use super::lock;
+
     /// One stripe: a model has few threads, and each atomic costs it states.
     pub(crate) const STRIPES: usize = 1;
 
@@ -66,10 +68,6 @@ mod model {
 
         pub(crate) fn pop(&self) -> Option<T> {
             lock(&self.0).pop_front()
-        }
-
-        pub(crate) fn len(&self) -> usize {
-            lock(&self.0).len()
         }
     }
 }
