@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::clock::{Clock, ManualClock};
 use crate::engine::Engine;
 use crate::error::BuildError;
+use crate::feed::Feed;
 use crate::id::Mint;
 use crate::keeper::KeeperMode;
 use crate::limits::Limits;
@@ -37,6 +38,7 @@ pub struct StoreBuilder {
     keeper: KeeperMode,
     clock: Option<ManualClock>,
     panic_messages: bool,
+    feed_limit: usize,
 }
 
 impl StoreBuilder {
@@ -48,6 +50,7 @@ impl StoreBuilder {
             keeper: KeeperMode::default(),
             clock: None,
             panic_messages: true,
+            feed_limit: 1 << 18,
         }
     }
 
@@ -93,6 +96,14 @@ impl StoreBuilder {
         self
     }
 
+    /// How many changed tasks are kept for readers of the change feed that have not drained them yet,
+    /// about; 2¹⁸ by default. A reader that falls further behind is told to resync. Each takes about 150
+    /// bytes, and only while there is a reader.
+    pub fn feed_limit(mut self, tasks: usize) -> Self {
+        self.feed_limit = tasks;
+        self
+    }
+
     /// Builds the store.
     ///
     /// # Errors
@@ -113,7 +124,9 @@ impl StoreBuilder {
         if self.panic_messages {
             panics::install_hook();
         }
-        let engine = Engine::new(table, Mint::new(&key), incarnation(), clock, self.limits, self.retention);
+        let feed = Feed::new(self.feed_limit);
+        let mint = Mint::new(&key);
+        let engine = Engine::new(table, mint, incarnation(), clock, self.limits, self.retention, feed);
         Store::start(StdArc::new(engine), self.keeper)
     }
 }

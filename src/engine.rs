@@ -9,6 +9,7 @@ use crate::counts::Tally;
 use crate::details::Details;
 use crate::error::{CreateError, RemoveError};
 use crate::family::{Children, Family, Share};
+use crate::feed::{Event, Feed, Subject};
 use crate::id::{Mint, TaskId};
 use crate::keeper::Upkeep;
 use crate::limits::Limits;
@@ -17,6 +18,7 @@ use crate::record::{Cold, ForeignId, Kin, Lease, Record};
 use crate::registry::{Alias, Registry};
 use crate::retention::Retention;
 use crate::roster::{Address, Roster};
+use crate::signal::{News, Wakes};
 use crate::state::{Absent, GoneReason, State};
 use crate::status::Status;
 use crate::sync::{Arc, AtomicU64, Ordering};
@@ -32,6 +34,7 @@ pub(crate) struct Engine {
     pub(crate) roster: Roster,
     pub(crate) tally: Tally,
     pub(crate) upkeep: Upkeep,
+    pub(crate) feed: Feed,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) retention: Retention,
@@ -48,6 +51,7 @@ impl Engine {
         clock: Clock,
         limits: Limits,
         retention: Retention,
+        feed: Feed,
     ) -> Self {
         Self {
             table: Arc::new(table),
@@ -57,6 +61,7 @@ impl Engine {
             roster: Roster::new(),
             tally: Tally::new(),
             upkeep: Upkeep::new(),
+            feed,
             clock,
             limits,
             retention,
@@ -82,9 +87,24 @@ impl Engine {
     /// The poll of a client's id: through the DashMap to the same line.
     fn poll_foreign(&self, id: TaskId) -> Option<Status> {
         let alias = self.registry.alias(id)?;
-        let reading = self.table.cell(alias.key.slot())?.read(alias.key)?;
-        let epoch = self.incarnation.wrapping_add(alias.tenancy);
+        self.poll_line(Subject { key: alias.key, id, epoch: self.epoch(alias.tenancy) })
+    }
+
+    /// The poll of a task whose line is known.
+    #[inline]
+    pub(crate) fn poll_line(&self, Subject { key, id, epoch }: Subject) -> Option<Status> {
+        let reading = self.table.cell(key.slot())?.read(key)?;
         Some(Status::new(id, epoch, reading, self.pulse.skew_micros()))
+    }
+
+    /// What the versions of a task begin with, by the tenancy of its id.
+    fn epoch(&self, tenancy: u64) -> u64 {
+        self.incarnation.wrapping_add(tenancy)
+    }
+
+    /// Where the task of this record is found, and what it is known by.
+    pub(crate) fn subject(&self, record: &Record) -> Subject {
+        Subject { key: record.key, id: record.id(), epoch: self.epoch(record.tenancy()) }
     }
 
     /// Polls by the page. A first pass loads each line's word, and the cache misses of a chunk overlap;
@@ -103,10 +123,7 @@ impl Engine {
     /// The status of the task of this record, unless it is gone.
     #[inline]
     pub(crate) fn status(&self, record: &Record) -> Option<Status> {
-        let reading = record.cell()?.read(record.key)?;
-        let tenancy = record.foreign.as_ref().map_or(0, |foreign| foreign.tenancy);
-        let epoch = self.incarnation.wrapping_add(tenancy);
-        Some(Status::new(record.id(), epoch, reading, self.pulse.skew_micros()))
+        self.poll_line(self.subject(record))
     }
 
     /// The record of a task that is in the store.
@@ -204,6 +221,11 @@ impl Engine {
         if let Some(lease) = lease {
             self.upkeep.watch_lease(key, lease.deadline);
         }
+        if self.feed.is_read() {
+            let mut wakes = Wakes::default();
+            self.feed.note(self.subject(&record), Event::Created, &mut wakes);
+            wakes.wake();
+        }
         Ok(record)
     }
 
@@ -227,14 +249,24 @@ impl Engine {
     }
 
     /// Takes a terminal task out of the store. Only one of several who try does; the others find it gone.
-    pub(crate) fn remove(&self, record: &Record, why: GoneReason) -> Result<Status, RemoveError> {
-        let cold = record.lock();
+    /// The caller wakes whom this concerns.
+    pub(crate) fn remove(
+        &self,
+        record: &Record,
+        why: GoneReason,
+        wakes: &mut Wakes,
+    ) -> Result<Status, RemoveError> {
+        let mut cold = record.lock();
         let status = self.status(record).ok_or(RemoveError::Absent(Absent::Gone(None)))?;
         if !status.is_terminal() {
             return Err(RemoveError::Live(status));
         }
         if let Some(cell) = record.cell() {
             cell.vacate(why);
+        }
+        cold.tell_all(News::Gone(Absent::Gone(Some(why))), wakes);
+        if self.feed.is_read() {
+            self.feed.note(self.subject(record), Event::Gone(why, status), wakes);
         }
         drop(cold);
         // The entry lets go of the line; the line is free when the handles have, too (I7).
@@ -259,7 +291,7 @@ impl Engine {
     pub(crate) fn note_progress(&self, record: &Arc<Record>, pulse: Stamp) {
         if let Some(cell) = record.cell() {
             cell.touch(pulse);
-            if cell.word().is_observed() {
+            if cell.word().is_observed() || self.feed.is_read() {
                 self.stir(record);
             }
         }

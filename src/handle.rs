@@ -12,6 +12,7 @@ use crate::record::Record;
 use crate::state::FailureReason;
 use crate::status::Status;
 use crate::sync::Arc;
+use crate::watch::Cancelled;
 
 /// A hold on one task. Dropping it ends the task, if nobody has.
 pub(crate) struct Handle {
@@ -63,6 +64,10 @@ impl Handle {
 
     pub(crate) fn cancel_requested(&self) -> bool {
         self.record.cell().is_some_and(|cell| cell.word().cancel_requested())
+    }
+
+    pub(crate) fn cancelled(&self) -> Cancelled {
+        Cancelled::new(&self.engine, self.id())
     }
 
     /// Adds to `done`, as one of possibly several writers.

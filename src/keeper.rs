@@ -15,6 +15,10 @@
 //! in tick *n* belongs to a task that was noted in tick *n*, and is sampled at *n + 1* and at *n + 2*,
 //! a whole tick after its load. Whatever else notes a time in `updated` stirs the task as well.
 //!
+//! A reader that subscribes to the feed finds tasks that have been noted in this tick and, as nobody
+//! observed them, are not on the list. It moves the time on, so that from then on increments are noted
+//! again; and at the next tick each line is looked at, once, for a time that is as late as the reader.
+//!
 //! When the keeper drops a task from the list it first takes the mark away, and then looks at `updated`
 //! once more. Both marks are exchanges of the same word, so either the keeper sees the time that was noted
 //! before the mark, or the increment finds the mark gone and puts the task back.
@@ -29,10 +33,12 @@ use crate::family::Share;
 use crate::id::TaskId;
 use crate::record::Record;
 use crate::retention::{Keep, OUTCOMES, Retention, outcome};
+use crate::signal::Wakes;
 use crate::state::{GoneReason, State};
 use crate::sync::{Arc, Mutex, Queue, lock};
+use crate::version::Version;
 
-/// How many entries of tasks that are gone the keeper's lists may hold beside those that are not.
+/// How many entries the keeper's lists may grow by before those that are of no use are swept out.
 const SLACK: usize = 1024;
 
 /// What is left to the keeper, and the keeper's own lists.
@@ -46,12 +52,28 @@ pub(crate) struct Upkeep {
 #[derive(Default)]
 struct Lists {
     /// Tasks that are sampled at each tick.
-    active: Vec<Arc<Record>>,
-    /// Terminal tasks by outcome, the longest ended first; those before the mark are past their age but
-    /// have a time to live of their own.
-    retired: [VecDeque<Retired>; OUTCOMES],
-    past_age: [VecDeque<Retired>; OUTCOMES],
-    timers: BinaryHeap<Reverse<Timer>>,
+    active: Vec<Active>,
+    /// Terminal tasks by outcome, the longest ended first; and those that are past their age, but have a
+    /// time to live of their own.
+    retired: [Sweeping<VecDeque<Retired>>; OUTCOMES],
+    past_age: [Sweeping<VecDeque<Retired>>; OUTCOMES],
+    timers: Sweeping<BinaryHeap<Reverse<Timer>>>,
+    /// The feed has a new reader, and silent increments since this time are unknown to it.
+    unread_since: Option<Stamp>,
+}
+
+struct Active {
+    record: Arc<Record>,
+    /// What the last sample found.
+    seen: Option<Version>,
+}
+
+/// A list, and the length at which what is of no use is swept out of it: twice what was left the last
+/// time, so that sweeping costs each entry about one look.
+#[derive(Default)]
+struct Sweeping<L> {
+    list: L,
+    sweep_at: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +95,8 @@ struct Timer {
 enum Due {
     Lease,
     TimeToLive,
+    /// The waiter at this seat waits no longer.
+    Waiter(usize),
 }
 
 impl Upkeep {
@@ -94,6 +118,11 @@ impl Upkeep {
         self.timers.push(Timer { due: deadline, key, what: Due::Lease });
     }
 
+    /// Has the waiter at `seat` of the task `key` woken when its time has run out.
+    pub(crate) fn watch_waiter(&self, key: TaskId, seat: usize, deadline: Stamp) {
+        self.timers.push(Timer { due: deadline, key, what: Due::Waiter(seat) });
+    }
+
     /// Has a task that ended be let go in time.
     pub(crate) fn retire(&self, record: &Record, state: State, ended: Stamp, retention: &Retention) {
         let Some(outcome) = outcome(state) else { return };
@@ -111,23 +140,28 @@ impl Upkeep {
 impl Engine {
     /// One tick.
     pub(crate) fn tick(&self) {
+        let mut wakes = Wakes::default();
         let mut lists = lock(&self.upkeep.lists);
         let (before, now) = self.pulse.beat(&self.clock);
-        self.sample(&mut lists.active, before);
-        self.fire_timers(&mut lists.timers, now);
-        self.let_go(&mut lists, now);
+        if let Some(since) = lists.unread_since.take() {
+            self.note_silent(since, &mut wakes);
+        }
+        self.sample(&mut lists.active, before, &mut wakes);
+        self.fire_timers(&mut lists.timers, now, &mut wakes);
+        self.let_go(&mut lists, now, &mut wakes);
+        drop(lists);
+        wakes.wake();
     }
 
     /// Samples the active tasks, and drops those that were quiet for a whole tick.
-    fn sample(&self, active: &mut Vec<Arc<Record>>, before: Stamp) {
+    fn sample(&self, active: &mut Vec<Active>, before: Stamp, wakes: &mut Wakes) {
         while let Some(record) = self.upkeep.stirred.pop() {
-            active.push(record);
+            active.push(Active { record, seen: None });
         }
-        active.retain(|record| {
+        active.retain_mut(|Active { record, seen }| {
             let Some(cell) = record.cell() else { return false };
-            let Some(status) = self.sample_one(record) else { return false };
-            if status.is_terminal() {
-                return false; // Its end was told by who ended it.
+            if !self.sample_one(record, seen, wakes) {
+                return false;
             }
             if cell.updated() >= before {
                 return true;
@@ -135,53 +169,122 @@ impl Engine {
             cell.settle();
             cell.updated() >= before && cell.stir()
         });
-    }
-
-    /// Brings the sums of the task's parent up to date.
-    fn sample_one(&self, record: &Record) -> Option<crate::status::Status> {
-        let mut cold = record.lock();
-        let status = self.status(record)?;
-        cold.roll_up(|share| Share { done: status.done(), ..share });
-        Some(status)
-    }
-
-    /// Expires leases and times to live that are due.
-    fn fire_timers(&self, timers: &mut BinaryHeap<Reverse<Timer>>, now: Stamp) {
-        while let Some(timer) = self.upkeep.timers.pop() {
-            timers.push(Reverse(timer));
+        if active.capacity() > 4 * active.len() + SLACK {
+            active.shrink_to(2 * active.len() + SLACK);
         }
-        while let Some(Reverse(timer)) = timers.peek().copied().filter(|Reverse(timer)| timer.due <= now) {
-            timers.pop();
+    }
+
+    /// Brings the sums of the task's parent up to date, and tells who observes the task if it has made
+    /// progress. Gives whether it lives.
+    fn sample_one(&self, record: &Record, seen: &mut Option<Version>, wakes: &mut Wakes) -> bool {
+        let mut cold = record.lock();
+        let live = self.status(record).filter(|status| !status.is_terminal());
+        let Some(status) = live else {
+            return false; // Its end was told by who ended it.
+        };
+        let version = status.version();
+        if seen.replace(version) != Some(version) {
+            cold.roll_up(|share| Share { done: status.done(), ..share });
+            if let Some(waiters) = &cold.waiters {
+                waiters.tell_change(version, wakes);
+            }
+            self.note_change(record, wakes);
+        }
+        let is_observed =
+            cold.kin.is_some() || cold.waiters.as_ref().is_some_and(|waiters| waiters.want_progress());
+        if !is_observed && let Some(cell) = record.cell() {
+            cell.ignore();
+        }
+        true
+    }
+
+    // ---- a new reader of the feed ---------------------------------------------------------------------
+
+    /// A new reader: what is silent in the present tick, because nobody read the feed when it was noted,
+    /// is noted for it at the next.
+    pub(crate) fn subscribe(&self) -> Option<usize> {
+        let mut lists = lock(&self.upkeep.lists);
+        let reader = self.feed.subscribe()?;
+        let (before, _) = self.pulse.beat(&self.clock);
+        lists.unread_since.get_or_insert(before);
+        Some(reader)
+    }
+
+    /// Notes all live tasks that made progress since then: once for each new reader, a look at each line.
+    fn note_silent(&self, since: Stamp, wakes: &mut Wakes) {
+        for slot in 0..self.table.used() {
+            let Some(cell) = self.table.cell(slot) else { return };
+            let word = cell.word();
+            if word.is_vacant() || word.is_terminal() || cell.updated() < since {
+                continue;
+            }
+            if let Some(record) = self.registry.find(cell.tenant(slot)) {
+                let _cold = record.lock();
+                if self.status(&record).is_some() {
+                    self.note_change(&record, wakes);
+                }
+            }
+        }
+    }
+
+    // ---- what is due ------------------------------------------------------------------------------------
+
+    /// Expires leases and times to live that are due, and wakes waiters whose time has run out.
+    fn fire_timers(&self, timers: &mut Sweeping<BinaryHeap<Reverse<Timer>>>, now: Stamp, wakes: &mut Wakes) {
+        while let Some(timer) = self.upkeep.timers.pop() {
+            timers.list.push(Reverse(timer));
+        }
+        let due = |timers: &BinaryHeap<Reverse<Timer>>| {
+            timers.peek().map(|Reverse(timer)| *timer).filter(|timer| timer.due <= now)
+        };
+        while let Some(timer) = due(&timers.list) {
+            timers.list.pop();
             let Some(record) = self.registry.find(timer.key) else { continue };
             match timer.what {
                 Due::Lease => {
-                    if let Some(due) = self.expire_lease(&record, now) {
-                        timers.push(Reverse(Timer { due, ..timer }));
+                    if let Some(due) = self.expire_lease(&record, now, wakes) {
+                        timers.list.push(Reverse(Timer { due, ..timer }));
                     }
                 }
-                Due::TimeToLive => self.drop_ended(timer.key, GoneReason::Expired),
+                Due::TimeToLive => self.drop_ended(timer.key, GoneReason::Expired, wakes),
+                Due::Waiter(seat) => {
+                    if let Some(waiters) = &record.lock().waiters {
+                        waiters.tell_time(seat, wakes);
+                    }
+                }
             }
         }
-        if timers.len() > self.bound() {
-            timers.retain(|Reverse(timer)| self.is_stored(timer.key));
+        if timers.list.len() > timers.sweep_at {
+            timers.list.retain(|Reverse(timer)| self.is_wanted(timer));
+            timers.sweep_at = 2 * timers.list.len() + SLACK;
         }
     }
 
+    /// Whether there is still anyone whom the timer is for.
+    fn is_wanted(&self, timer: &Timer) -> bool {
+        let Due::Waiter(seat) = timer.what else { return self.is_stored(timer.key) };
+        let record = self.registry.find(timer.key);
+        record.is_some_and(|record| {
+            record.lock().waiters.as_ref().is_some_and(|waiters| waiters.is_taken(seat))
+        })
+    }
+
     /// Lets go of terminal tasks that are past their age, and of those that are too many.
-    fn let_go(&self, lists: &mut Lists, now: Stamp) {
+    fn let_go(&self, lists: &mut Lists, now: Stamp, wakes: &mut Wakes) {
         while let Some(retired) = self.upkeep.retired.pop() {
             if let Some(list) = lists.retired.get_mut(retired.outcome) {
-                list.push_back(retired);
+                list.list.push_back(retired);
             }
         }
         let terminal = [State::Succeeded, State::Failed, State::Cancelled];
         let lists = lists.retired.iter_mut().zip(&mut lists.past_age);
         for ((state, keep), (list, past_age)) in terminal.into_iter().zip(self.retention.keeps()).zip(lists) {
-            self.let_go_by_age(*keep, list, past_age, now);
-            self.let_go_by_count(state, *keep, list, past_age);
-            for list in [list, past_age] {
-                if list.len() > self.bound() {
+            self.let_go_by_age(*keep, &mut list.list, &mut past_age.list, now, wakes);
+            self.let_go_by_count(state, *keep, &mut list.list, &mut past_age.list, wakes);
+            for Sweeping { list, sweep_at } in [list, past_age] {
+                if list.len() > *sweep_at {
                     list.retain(|retired| self.is_stored(retired.key));
+                    *sweep_at = 2 * list.len() + SLACK;
                 }
             }
         }
@@ -193,6 +296,7 @@ impl Engine {
         list: &mut VecDeque<Retired>,
         past_age: &mut VecDeque<Retired>,
         now: Stamp,
+        wakes: &mut Wakes,
     ) {
         let Some(age) = keep.age else { return };
         while let Some(oldest) = list.front().copied().filter(|oldest| oldest.ended.plus(age) <= now) {
@@ -200,7 +304,7 @@ impl Engine {
             if oldest.has_ttl {
                 past_age.push_back(oldest);
             } else {
-                self.drop_ended(oldest.key, GoneReason::Expired);
+                self.drop_ended(oldest.key, GoneReason::Expired, wakes);
             }
         }
     }
@@ -211,25 +315,20 @@ impl Engine {
         keep: Keep,
         list: &mut VecDeque<Retired>,
         past_age: &mut VecDeque<Retired>,
+        wakes: &mut Wakes,
     ) {
         let Some(count) = keep.count else { return };
         while self.tally.of(state) > count {
             let Some(oldest) = past_age.pop_front().or_else(|| list.pop_front()) else { break };
-            self.drop_ended(oldest.key, GoneReason::Evicted);
+            self.drop_ended(oldest.key, GoneReason::Evicted, wakes);
         }
     }
 
     /// Removes a terminal task; one that is gone already, or (impossibly) lives, is left alone.
-    fn drop_ended(&self, key: TaskId, why: GoneReason) {
+    fn drop_ended(&self, key: TaskId, why: GoneReason, wakes: &mut Wakes) {
         if let Some(record) = self.registry.find(key) {
-            let _ = self.remove(&record, why);
+            let _ = self.remove(&record, why, wakes);
         }
-    }
-
-    /// How long a list of the keeper's may grow before entries of tasks that are gone are swept from it.
-    fn bound(&self) -> usize {
-        let stored = usize::try_from(self.tally.read().total()).unwrap_or(usize::MAX);
-        stored.saturating_mul(2).saturating_add(SLACK)
     }
 
     fn is_stored(&self, key: TaskId) -> bool {

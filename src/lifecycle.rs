@@ -8,12 +8,14 @@ use crate::clock::Stamp;
 use crate::engine::Engine;
 use crate::error::{CancelError, ChangeError, FinishError};
 use crate::family::Share;
+use crate::feed::Event;
 use crate::limits::{Oversized, TooLarge};
 use crate::payload::Payload;
 use crate::record::{Cold, Record};
+use crate::signal::{News, Wakes};
 use crate::state::{Absent, FailureReason, State};
 use crate::status::Status;
-use crate::sync::Arc;
+use crate::sync::{Arc, MutexGuard};
 
 /// Who ended a task (I3).
 ///
@@ -150,8 +152,7 @@ impl Engine {
         cell.touch_locked(now);
         // Under the lock only flags can have changed since the check above, so this is not refused.
         let (_, after) = cell.update(next).map_err(|refusal| ChangeError::refused(refusal, to))?;
-        drop(cold);
-        self.announce(record, after);
+        self.announce(record, cold, after);
         Ok(prepared)
     }
 
@@ -172,7 +173,9 @@ impl Engine {
         if !from.allows(to) {
             return Err(FinishError::NotAllowed { from, to });
         }
-        self.end(record, cold, from, ending);
+        let mut wakes = Wakes::default();
+        self.end(record, cold, from, ending, &mut wakes);
+        wakes.wake();
         Ok(Finish::Won)
     }
 
@@ -186,14 +189,14 @@ impl Engine {
             return Err(CancelError::Ended(status));
         }
         if status.state() == State::Pending {
-            self.end(record, cold, State::Pending, Ending::cancelled());
+            let mut wakes = Wakes::default();
+            self.end(record, cold, State::Pending, Ending::cancelled(), &mut wakes);
+            wakes.wake();
         } else if !status.cancel_requested() {
             cell.touch_locked(self.clock.now());
-            let requested = cell.update(Word::with_cancel_requested);
-            drop(cold);
             // A sequence that is used up leaves the request unmade, and the status says so.
-            if let Ok((_, after)) = requested {
-                self.announce(record, after);
+            if let Ok((_, after)) = cell.update(Word::with_cancel_requested) {
+                self.announce(record, cold, after);
             }
         } else {
             drop(cold);
@@ -203,7 +206,7 @@ impl Engine {
 
     /// Ends the task of a leased handle that has not been heard of: neither a heartbeat nor progress
     /// since the lease was last extended. Otherwise gives the time at which to look again.
-    pub(crate) fn expire_lease(&self, record: &Arc<Record>, now: Stamp) -> Option<Stamp> {
+    pub(crate) fn expire_lease(&self, record: &Arc<Record>, now: Stamp, wakes: &mut Wakes) -> Option<Stamp> {
         let cold = record.lock();
         let status = self.status(record)?;
         let lease = cold.lease.as_ref().filter(|_| !status.is_terminal())?;
@@ -212,7 +215,7 @@ impl Engine {
             return Some(deadline);
         }
         let ending = Ending::failed(FailureReason::Lost, "the lease ran out without a heartbeat");
-        self.end(record, cold, status.state(), ending);
+        self.end(record, cold, status.state(), ending, wakes);
         None
     }
 
@@ -229,13 +232,15 @@ impl Engine {
     }
 
     /// The terminal transition. The caller holds the lock and has found the task in state `from`, from
-    /// which the ending is allowed. The order of these stores is the protocol's (`cell/mod.rs`).
+    /// which the ending is allowed; it wakes whom this concerns. The order of these stores is the
+    /// protocol's (`cell/mod.rs`).
     fn end(
         &self,
-        record: &Arc<Record>,
-        mut cold: crate::sync::MutexGuard<'_, Cold>,
+        record: &Record,
+        mut cold: MutexGuard<'_, Cold>,
         from: State,
         ending: Ending,
+        wakes: &mut Wakes,
     ) {
         let Some(cell) = record.cell() else { return };
         let now = self.clock.now();
@@ -248,19 +253,41 @@ impl Engine {
         }
         cold.roll_up(|share| Share { state: Some(state), done, ..share });
         self.tally.shift(Some(from), Some(state));
-        let ended = cell.update(|word| word.transition_to(state, reason));
-        drop(cold);
-        if let Ok((_, after)) = ended {
-            self.upkeep.retire(record, state, cell.updated(), &self.retention);
-            self.announce(record, after);
+        // From `from` the ending is allowed, and under the lock nobody leaves it: this is not refused.
+        let _ = cell.update(|word| word.transition_to(state, reason));
+        if let Some(status) = self.status(record) {
+            cold.tell_all(News::Ended(status), wakes);
         }
+        self.note_change(record, wakes);
+        drop(cold);
+        self.upkeep.retire(record, state, cell.updated(), &self.retention);
     }
 
-    /// Tells those who observe the task that it has changed. No lock is held.
-    fn announce(&self, record: &Arc<Record>, after: Word) {
+    /// Tells those whom a change concerns that is not the end. Under the lock, which it lets go of before
+    /// it wakes anyone.
+    fn announce(&self, record: &Arc<Record>, cold: MutexGuard<'_, Cold>, after: Word) {
+        let mut wakes = Wakes::default();
+        if let Some(waiters) = &cold.waiters
+            && let Some(status) = self.status(record)
+        {
+            waiters.tell_change(status.version(), &mut wakes);
+            if after.cancel_requested() {
+                waiters.tell_cancel(&mut wakes);
+            }
+        }
+        self.note_change(record, &mut wakes);
+        drop(cold);
         // A change notes its time, and so must have the task sampled: see `keeper.rs`.
-        if after.is_observed() && !after.is_terminal() {
+        if after.is_observed() || self.feed.is_read() {
             self.stir(record);
+        }
+        wakes.wake();
+    }
+
+    /// Notes a change for the feed. Under the record's lock, after the change (`feed.rs`).
+    pub(crate) fn note_change(&self, record: &Record, wakes: &mut Wakes) {
+        if self.feed.is_read() {
+            self.feed.note(self.subject(record), Event::Changed, wakes);
         }
     }
 }

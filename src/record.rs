@@ -12,6 +12,7 @@ use crate::clock::Stamp;
 use crate::family::{Family, Share};
 use crate::id::TaskId;
 use crate::payload::Payload;
+use crate::signal::{News, Waiters, Wakes};
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::table::Tenancy;
 
@@ -53,6 +54,7 @@ pub(crate) struct Cold {
     /// This task's part in its parent's sums.
     pub(crate) kin: Option<Box<Kin>>,
     pub(crate) lease: Option<Box<Lease>>,
+    pub(crate) waiters: Option<Box<Waiters>>,
 }
 
 pub(crate) struct Kin {
@@ -83,6 +85,11 @@ impl Record {
         self.foreign.as_ref().map_or(self.key, |foreign| foreign.id)
     }
 
+    /// What the versions of this task begin with beside the store's incarnation.
+    pub(crate) fn tenancy(&self) -> u64 {
+        self.foreign.as_ref().map_or(0, |foreign| foreign.tenancy)
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Cold> {
         lock(&self.cold)
     }
@@ -108,6 +115,13 @@ impl Record {
 }
 
 impl Cold {
+    /// Tells everybody who waits, and forgets them: the end, or the removal.
+    pub(crate) fn tell_all(&mut self, news: News, wakes: &mut Wakes) {
+        if let Some(mut waiters) = self.waiters.take() {
+            waiters.tell_all(news, wakes);
+        }
+    }
+
     /// Brings the parent's sums up to date with this task's share, if it has a parent.
     pub(crate) fn roll_up(&mut self, share: impl FnOnce(Share) -> Share) {
         if let Some(kin) = &mut self.kin {

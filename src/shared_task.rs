@@ -10,6 +10,7 @@ use crate::lifecycle::{Ending, Finish};
 use crate::payload::Payload;
 use crate::state::FailureReason;
 use crate::status::Status;
+use crate::watch::Cancelled;
 
 /// A handle that can be cloned and shared: what [`Task::share`](crate::Task::share) gives.
 ///
@@ -168,6 +169,28 @@ impl SharedTask {
     #[must_use]
     pub fn cancel_requested(&self) -> bool {
         self.handle.cancel_requested()
+    }
+
+    /// Resolves when cancellation is requested, or the task has ended; for `select!`. It does not borrow
+    /// the handle.
+    ///
+    /// ```
+    /// use inflight::{NewTask, Store};
+    ///
+    /// # async fn work() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = Store::builder().capacity(16).build()?;
+    /// let mut task = store.create(NewTask::new("index"))?;
+    /// task.start()?;
+    /// let cancelled = task.cancelled();
+    /// let _ = store.cancel(task.id())?;
+    /// cancelled.await;
+    /// task.cancel()?;
+    /// # Ok(())
+    /// # }
+    /// # drop(work());
+    /// ```
+    pub fn cancelled(&self) -> Cancelled {
+        self.handle.cancelled()
     }
 
     /// Extends the lease; see [`Task::heartbeat`](crate::Task::heartbeat).

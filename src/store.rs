@@ -14,6 +14,7 @@ use crate::id::TaskId;
 use crate::keeper::KeeperMode;
 use crate::new_task::NewTask;
 use crate::query::{Filter, Page};
+use crate::signal::Wakes;
 use crate::state::{Absent, GoneReason};
 use crate::status::Status;
 use crate::task::Task;
@@ -40,7 +41,7 @@ use crate::task::Task;
 /// ```
 #[derive(Clone)]
 pub struct Store {
-    engine: StdArc<Engine>,
+    pub(crate) engine: StdArc<Engine>,
     #[cfg(not(inflight_loom))]
     _keeper: Option<StdArc<crate::keeper::Keeper>>,
 }
@@ -200,7 +201,10 @@ impl Store {
         let id = id.into();
         let absent = || RemoveError::Absent(self.engine.absent(id));
         let record = self.engine.find(id).ok_or_else(absent)?;
-        self.engine.remove(&record, GoneReason::Removed).map_err(|error| match error {
+        let mut wakes = Wakes::default();
+        let removed = self.engine.remove(&record, GoneReason::Removed, &mut wakes);
+        wakes.wake();
+        removed.map_err(|error| match error {
             RemoveError::Absent(_) => absent(),
             error @ RemoveError::Live(_) => error,
         })

@@ -49,6 +49,12 @@ impl Table {
         self.lines
     }
 
+    /// How many lines have ever been used.
+    pub(crate) fn used(&self) -> u32 {
+        // Relaxed: a bound for a walk; who needs to see a certain line has learned of it by other means.
+        u32::try_from(self.fresh.load(Ordering::Relaxed)).map_or(self.lines, |used| used.min(self.lines))
+    }
+
     /// The line of `slot`, if there is one.
     #[inline(always)]
     pub(crate) fn cell(&self, slot: u32) -> Option<Cell<'_>> {

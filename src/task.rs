@@ -14,6 +14,7 @@ use crate::payload::Payload;
 use crate::shared_task::SharedTask;
 use crate::state::{FailureReason, State};
 use crate::status::Status;
+use crate::watch::Cancelled;
 
 /// The exclusive handle of one task: it is not `Clone`, and its writes take `&mut self`.
 ///
@@ -237,6 +238,28 @@ impl Task {
     #[must_use]
     pub fn cancel_requested(&self) -> bool {
         self.handle.cancel_requested()
+    }
+
+    /// Resolves when cancellation is requested, or the task has ended; for `select!`. It does not borrow
+    /// the handle.
+    ///
+    /// ```
+    /// use inflight::{NewTask, Store};
+    ///
+    /// # async fn work() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = Store::builder().capacity(16).build()?;
+    /// let mut task = store.create(NewTask::new("index"))?;
+    /// task.start()?;
+    /// let cancelled = task.cancelled();
+    /// let _ = store.cancel(task.id())?;
+    /// cancelled.await;
+    /// task.cancel()?;
+    /// # Ok(())
+    /// # }
+    /// # drop(work());
+    /// ```
+    pub fn cancelled(&self) -> Cancelled {
+        self.handle.cancelled()
     }
 
     /// Extends the lease: the task is lost if nothing is heard of it for the lease's span from now on.

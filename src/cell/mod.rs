@@ -19,7 +19,7 @@
 //!
 //! | field | writer |
 //! | --- | --- |
-//! | word | whoever holds the record's lock, by exchange; its O and S flags anyone who holds the record |
+//! | word | whoever holds the record's lock, by exchange; its S flag anyone who holds the record |
 //! | stamp, created | who took the line from the free list, before the word says that there is a tenant |
 //! | started, total, frozen | whoever holds the record's lock, before the word that goes with it |
 //! | progress | open: the exclusive handle by plain stores, or shared handles by addition. Opened and closed under the record's lock |
@@ -404,12 +404,18 @@ impl<'a> Cell<'a> {
         }
     }
 
-    // ---- flags: anyone who holds the record ----------------------------------------------------------
+    // ---- flags: O under the record's lock, S anyone who holds the record ----------------------------------------------------------
 
     /// Marks the task as observed from now on.
     pub(crate) fn observe(self) {
         // AcqRel: as all exchanges of the word, so that a chain of them is not broken here.
         self.0[WORD].fetch_or(Word::OBSERVED, Ordering::AcqRel);
+    }
+
+    /// Takes that mark away: nobody observes the task any more.
+    pub(crate) fn ignore(self) {
+        // AcqRel: as in `observe`.
+        self.0[WORD].fetch_and(!Word::OBSERVED, Ordering::AcqRel);
     }
 
     /// Marks the task as stirred; gives whether it was not before, and so must go on the keeper's list.

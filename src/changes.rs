@@ -1,0 +1,200 @@
+//! The change feed, as its readers see it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::feed::{MAX_READERS, Taken};
+use crate::state::GoneReason;
+use crate::status::Status;
+use crate::store::Store;
+use crate::watch::block_on;
+
+/// A reader of the change feed: what [`Store::changes`] gives.
+///
+/// Each drain gives every task that has changed since this reader's last drain (or since it
+/// subscribed), once, with its newest status; however often it changed. That a task has ended, and that
+/// it is gone, is never lost.
+///
+/// A reader keeps no list of its own, and costs the workers one note per transition, none per increment.
+/// If it falls so far behind that changes had to be dropped
+/// ([`StoreBuilder::feed_limit`](crate::StoreBuilder::feed_limit)), its next drain is one
+/// [`Drained::Resync`]; after that, [`Store::list`] and the feed together miss nothing.
+///
+/// # Consistency
+///
+/// Transitions, messages and removals can be drained at once; progress at the first tick after it. A
+/// reader that subscribes and then lists has seen everything that the feed does not go on to tell.
+/// Changes of different tasks come in no particular order.
+///
+/// ```
+/// use inflight::{ChangeKind, Drained, NewTask, Store};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Store::builder().capacity(16).build()?;
+/// let mut changes = store.changes()?;
+/// let mut task = store.create(NewTask::new("index"))?;
+/// task.start()?;
+/// task.succeed(())?;
+///
+/// let Drained::Changes(drained) = changes.try_drain() else { panic!("it did not fall behind") };
+/// assert_eq!(drained.len(), 1, "three changes of one task");
+/// assert_eq!((drained[0].kind, drained[0].is_new), (ChangeKind::Ended, true));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Changes {
+    store: Store,
+    reader: usize,
+}
+
+/// One task that has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The task's newest status; of a task that is gone, its last.
+    pub status: Status,
+    /// What became of it.
+    pub kind: ChangeKind,
+    /// Whether it was created since the last drain.
+    pub is_new: bool,
+}
+
+/// What became of a task since the last drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// It was created, and lives.
+    New,
+    /// It lives, and has changed.
+    Changed,
+    /// It has ended.
+    Ended,
+    /// It is gone. That it ended before that may be told by this alone: see its last status.
+    Gone(GoneReason),
+}
+
+/// What a drain gives.
+#[derive(Clone, Debug)]
+pub enum Drained {
+    /// The tasks that have changed, each once. From [`Changes::try_drain`] they may be none.
+    Changes(Vec<Change>),
+    /// The reader had fallen behind. It has to list the tasks anew; the next drain begins here.
+    Resync,
+}
+
+/// There are as many readers of the feed as there may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TooManyReaders {
+    /// How many there may be.
+    pub limit: usize,
+}
+
+impl fmt::Display for TooManyReaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the change feed has {} readers, which is the limit", self.limit)
+    }
+}
+
+impl std::error::Error for TooManyReaders {}
+
+impl Store {
+    /// Subscribes to the coalesced feed of all changes.
+    ///
+    /// The first reader after a time without one costs a look at every line at the next tick.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyReaders`] if there are 1024 already.
+    pub fn changes(&self) -> Result<Changes, TooManyReaders> {
+        let reader = self.engine.subscribe().ok_or(TooManyReaders { limit: MAX_READERS })?;
+        Ok(Changes { store: self.clone(), reader })
+    }
+}
+
+impl Changes {
+    /// What has changed, now.
+    pub fn try_drain(&mut self) -> Drained {
+        let engine = &self.store.engine;
+        let Ok(taken) = engine.feed.take(self.reader) else { return Drained::Resync };
+        let change = |Taken { subject, is_new, gone }: Taken| {
+            let (kind, status) = match gone {
+                Some((reason, status)) => (ChangeKind::Gone(reason), status),
+                None => {
+                    // If it is gone by now, that has been noted as well, and comes with the next drain.
+                    let status = engine.poll_line(subject)?;
+                    let kind = match (status.is_terminal(), is_new) {
+                        (true, _) => ChangeKind::Ended,
+                        (false, true) => ChangeKind::New,
+                        (false, false) => ChangeKind::Changed,
+                    };
+                    (kind, status)
+                }
+            };
+            Some(Change { status, kind, is_new })
+        };
+        Drained::Changes(taken.into_iter().filter_map(change).collect())
+    }
+
+    /// Waits until there is something to drain, and drains it. May be dropped at any time, without loss.
+    pub fn drain(&mut self) -> Drain<'_> {
+        Drain { changes: self }
+    }
+
+    /// Blocks the calling thread until there is something to drain, and drains it.
+    ///
+    /// The wait has no end while nothing changes; to end it from another thread, change something, for
+    /// example create a task.
+    pub fn drain_blocking(&mut self) -> Drained {
+        block_on(self.drain())
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        self.store.engine.feed.unsubscribe(self.reader);
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes").field("reader", &self.reader).finish_non_exhaustive()
+    }
+}
+
+/// Waits for changes: what [`Changes::drain`] gives.
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is polled"]
+pub struct Drain<'a> {
+    changes: &'a mut Changes,
+}
+
+impl Future for Drain<'_> {
+    type Output = Drained;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Drained> {
+        let changes = &mut *self.changes;
+        let (feed, reader) = (&changes.store.engine.feed, changes.reader);
+        // First the waker, then the look: see `feed.rs`.
+        feed.sleep(reader, context.waker());
+        if !feed.has_news(reader) {
+            return Poll::Pending;
+        }
+        drop(feed.rest(reader));
+        match changes.try_drain() {
+            // All that had changed is gone by now, and that is noted and wakes anew; or somebody woke.
+            Drained::Changes(drained) if drained.is_empty() => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            drained => Poll::Ready(drained),
+        }
+    }
+}
+
+impl Drop for Drain<'_> {
+    fn drop(&mut self) {
+        let Changes { store, reader } = &self.changes;
+        drop(store.engine.feed.rest(*reader));
+    }
+}
