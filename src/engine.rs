@@ -75,8 +75,8 @@ impl Engine {
     /// The poll (I1): for a minted id from the id to the line, and nothing else.
     #[inline]
     pub(crate) fn poll(&self, id: TaskId) -> Option<Status> {
-        if id.has_address_form()
-            && let Some(cell) = self.table.cell(id.slot())
+        // A client's id is as good as never the address of a line, and if it is, not the stamp's.
+        if let Some(cell) = self.table.cell(id.slot())
             && let Some(reading) = cell.read(id)
         {
             return Some(Status::new(id, self.incarnation, reading, self.pulse.skew_micros()));
@@ -110,7 +110,7 @@ impl Engine {
     /// Polls by the page. A first pass loads each line's word, and the cache misses of a chunk overlap;
     /// the second pass then reads lines that are on their way.
     pub(crate) fn poll_many(&self, ids: &[TaskId]) -> Vec<Option<Status>> {
-        const CHUNK: usize = 32;
+        const CHUNK: usize = 128;
         let mut statuses = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(CHUNK) {
             let warm = |id: &TaskId| self.table.cell(id.slot()).map_or(0, crate::cell::Cell::warm);

@@ -122,7 +122,7 @@ impl Engine {
             return Err(ChangeError::TotalTooLarge { total, limit: MAX_COUNT });
         }
         self.change(record, None, |cell, cold, _| {
-            let done = cell.read(record.key).ok_or(ChangeError::Gone)?.done;
+            let done = cell.read(record.key).ok_or(ChangeError::Gone)?.done();
             if total < done {
                 return Err(ChangeError::TotalBelowDone { total, done });
             }

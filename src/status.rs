@@ -66,31 +66,31 @@ impl Status {
     #[must_use]
     pub fn state(&self) -> State {
         // A reading of a vacant line is never made into a status.
-        self.reading.word.state().unwrap_or(State::Pending)
+        self.reading.word().state().unwrap_or(State::Pending)
     }
 
     /// Whether nothing will change any more.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
-        self.reading.word.is_terminal()
+        self.reading.word().is_terminal()
     }
 
     /// What kind of failure it was, in state `Failed`.
     #[must_use]
     pub fn failure_reason(&self) -> Option<FailureReason> {
-        self.reading.word.failure_reason()
+        self.reading.word().failure_reason()
     }
 
     /// Which attempt this is: 1, 2, …
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.reading.word.attempt()
+        self.reading.word().attempt()
     }
 
     /// Whether somebody has asked for the task to be cancelled.
     #[must_use]
     pub fn cancel_requested(&self) -> bool {
-        self.reading.word.cancel_requested()
+        self.reading.word().cancel_requested()
     }
 
     /// How much of this attempt is done, in the task's own unit; at most
@@ -99,21 +99,21 @@ impl Status {
     #[inline]
     #[must_use]
     pub fn done(&self) -> u64 {
-        self.reading.done
+        self.reading.done()
     }
 
     /// How much there is to do, in the task's own unit, if known. `done` may exceed it, if it was an
     /// estimate.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
-        self.reading.total
+        self.reading.total()
     }
 
     /// The ordered token of what this snapshot has seen.
     #[inline]
     #[must_use]
     pub fn version(&self) -> Version {
-        Version::new(self.epoch, self.reading.word.sequence(), self.reading.done)
+        Version::new(self.epoch, self.reading.word().sequence(), self.done())
     }
 
     /// `done / total`, from 0 to 1. `None` if the total is unknown or 0.
@@ -149,28 +149,28 @@ impl Status {
     /// How long this attempt has been worked on, up to its last change. `None` before it is started.
     #[must_use]
     pub fn worked_for(&self) -> Option<Duration> {
-        let Reading { started, updated, .. } = self.reading;
-        (started.bits() != 0).then(|| updated.since(started))
+        let started = self.reading.started();
+        (started.bits() != 0).then(|| self.reading.updated().since(started))
     }
 
     /// When the task was created.
     #[must_use]
     pub fn created_at(&self) -> SystemTime {
         // A tenant's line always has the time of its creation.
-        self.reading.created.wall(self.skew_micros).unwrap_or(SystemTime::UNIX_EPOCH)
+        self.reading.created().wall(self.skew_micros).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// When this attempt was started. `None` while it is pending, and if it ended without a start.
     #[must_use]
     pub fn started_at(&self) -> Option<SystemTime> {
-        self.reading.started.wall(self.skew_micros)
+        self.reading.started().wall(self.skew_micros)
     }
 
     /// When the task last changed: a transition, a message, a request to cancel, a new total, or
     /// progress, which is noted with the resolution of the store's tick.
     #[must_use]
     pub fn updated_at(&self) -> SystemTime {
-        self.reading.updated.wall(self.skew_micros).unwrap_or(SystemTime::UNIX_EPOCH)
+        self.reading.updated().wall(self.skew_micros).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// When the task became terminal.
@@ -181,8 +181,9 @@ impl Status {
 
     /// What makes two snapshots the same observation.
     fn observed(&self) -> impl PartialEq + use<> {
-        let Reading { word, done, total, created, started, updated } = self.reading;
-        (self.id, self.epoch, word, done, total, created, started, updated)
+        let reading = &self.reading;
+        let times = (reading.created(), reading.started(), reading.updated());
+        (self.id, self.epoch, reading.word(), reading.done(), reading.total(), times)
     }
 }
 
@@ -212,31 +213,31 @@ impl fmt::Debug for Status {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(inflight_loom)))]
 mod tests {
     use super::*;
-    use crate::cell::Word;
+    use crate::cell::{Cell, Line};
     use crate::clock::Stamp;
 
     fn status(state: State, done: u64, total: Option<u64>, secs: u64) -> Status {
         let start = Stamp::from_bits(1_000_000);
-        let pending = Word::from_bits(0).tenanted();
-        let word = match state {
-            State::Pending => pending,
-            State::Running => pending.transition_to(State::Running, None).unwrap(),
-            other => pending
-                .transition_to(State::Running, None)
-                .and_then(|word| word.transition_to(other, None))
-                .unwrap(),
+        let line: Line = Default::default();
+        let (cell, id) = (Cell::new(&line), TaskId::from_u128(1));
+        cell.occupy(id, total, start, false);
+        let go = |to| {
+            assert!(cell.update(|word| word.transition_to(to, None)).is_ok());
         };
-        let reading = Reading {
-            word,
-            done,
-            total,
-            created: start,
-            started: if state == State::Pending { Stamp::default() } else { start },
-            updated: start.plus(Duration::from_secs(secs)),
-        };
+        if state != State::Pending {
+            cell.open(start);
+            go(State::Running);
+            cell.publish(done);
+            cell.touch_locked(start.plus(Duration::from_secs(secs)));
+        }
+        if !matches!(state, State::Pending | State::Running) {
+            cell.freeze(done);
+            go(state);
+        }
+        let reading = cell.read(id).expect("just occupied");
         Status::new(TaskId::from_u128(1), 1, reading, 0)
     }
 

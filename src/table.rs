@@ -21,7 +21,7 @@ pub const MAX_CAPACITY: usize = 1 << 28;
 pub(crate) struct Table {
     words: Box<[AtomicU64]>,
     /// How many words to skip for the first line to begin a cache line.
-    skip: usize,
+    skip: u8,
     lines: u32,
     /// How many lines have ever been taken: the next one that has not.
     fresh: CachePadded<AtomicU64>,
@@ -35,10 +35,10 @@ impl Table {
     pub(crate) fn new(lines: u32) -> Option<Self> {
         let words = zeroed(lines as usize * WORDS + WORDS - 1)?;
         let past = words.as_ptr().addr() % (WORDS * size_of::<u64>());
-        let skip = if past == 0 { 0 } else { WORDS - past / size_of::<u64>() };
+        let skip = if past == 0 || cfg!(inflight_loom) { 0 } else { WORDS - past / size_of::<u64>() };
         Some(Self {
             words,
-            skip: if cfg!(inflight_loom) { 0 } else { skip },
+            skip: u8::try_from(skip).ok()?,
             lines,
             fresh: CachePadded::new(AtomicU64::new(0)),
             free: Queue::new(),
@@ -58,7 +58,7 @@ impl Table {
     /// The line of `slot`, if there is one.
     #[inline(always)]
     pub(crate) fn cell(&self, slot: u32) -> Option<Cell<'_>> {
-        let first = self.skip + slot as usize * WORDS;
+        let first = usize::from(self.skip) + slot as usize * WORDS;
         let line = self.words.get(first..first + WORDS)?;
         line.first_chunk::<WORDS>().map(Cell::new)
     }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn each_line_is_one_cache_line() {
         let table = Table::new(9).unwrap();
-        assert_eq!((table.words.as_ptr().addr() + table.skip * 8) % 64, 0);
+        assert_eq!((table.words.as_ptr().addr() + usize::from(table.skip) * 8) % 64, 0);
         assert!(table.cell(8).is_some());
         assert!(table.cell(9).is_none());
         assert!(table.cell(u32::MAX).is_none());

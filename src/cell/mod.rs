@@ -106,15 +106,46 @@ const STARTED: usize = 5;
 const UPDATED: usize = 6;
 const FROZEN: usize = 7;
 
-/// What one read of a line found; all from one instant.
-#[derive(Clone, Copy, Debug)]
+/// What one read of a line found, all from one instant: the fields as they stood there. A poller that
+/// needs only some of them pays for taking apart only those.
+#[derive(Clone, Copy)]
 pub(crate) struct Reading {
-    pub(crate) word: Word,
-    pub(crate) done: u64,
-    pub(crate) total: Option<u64>,
-    pub(crate) created: Stamp,
-    pub(crate) started: Stamp,
-    pub(crate) updated: Stamp,
+    word: Word,
+    progress: u64,
+    total: u64,
+    created: u64,
+    started: u64,
+    updated: u64,
+}
+
+impl Reading {
+    /// The word, as a poller observes it.
+    #[inline(always)]
+    pub(crate) fn word(&self) -> Word {
+        self.word.seen()
+    }
+
+    #[inline(always)]
+    pub(crate) fn done(&self) -> u64 {
+        if self.word.is_pending() { 0 } else { self.progress & COUNT_MASK }
+    }
+
+    pub(crate) fn total(&self) -> Option<u64> {
+        (self.total & KNOWN != 0).then_some(self.total & COUNT_MASK)
+    }
+
+    pub(crate) fn created(&self) -> Stamp {
+        Stamp::from_bits(self.created)
+    }
+
+    /// "Never" while the attempt has not been started.
+    pub(crate) fn started(&self) -> Stamp {
+        if self.word.is_pending() { Stamp::default() } else { Stamp::from_bits(self.started) }
+    }
+
+    pub(crate) fn updated(&self) -> Stamp {
+        Stamp::from_bits(self.updated)
+    }
 }
 
 /// Why progress is not taken.
@@ -143,44 +174,57 @@ impl<'a> Cell<'a> {
     /// The status of the task `id`, if the line is that task's (I1, I2, I7). Stores nothing.
     #[inline(always)]
     pub(crate) fn read(self, id: TaskId) -> Option<Reading> {
-        let mut word = self.word();
+        match self.look(id) {
+            Ok(reading) => Some(reading),
+            Err(before) => {
+                // Comes back as words, not as a `Reading`: so the usual one stays in registers.
+                let [word, progress, total, created, started, updated] = self.look_again(id, before)?;
+                Some(Reading { word: Word::from_bits(word), progress, total, created, started, updated })
+            }
+        }
+    }
+
+    /// A look that did not come out: either the task is not there, or the word changed meanwhile.
+    #[cold]
+    fn look_again(self, id: TaskId, mut before: Word) -> Option<[u64; 6]> {
         loop {
-            if word.is_vacant() {
+            if before.is_vacant() || !self.is_stamped(id) {
                 return None;
             }
-            // Acquire: pairs with the Release stores in `occupy`; and keeps the load of the word
-            // below, like all of these, behind it.
-            let stamp = self.0[STAMP].load(Ordering::Acquire);
-            let created = self.0[CREATED].load(Ordering::Acquire);
-            // Acquire: pairs with the Release stores in `occupy` and `open`.
-            let started = self.0[STARTED].load(Ordering::Acquire);
-            if !is_tenant(id, stamp, created, started) {
-                return None;
+            match self.look(id) {
+                Ok(Reading { word, progress, total, created, started, updated }) => {
+                    return Some([word.bits(), progress, total, created, started, updated]);
+                }
+                Err(word) => before = word,
             }
-            let done = if word.is_terminal() {
-                // Acquire: pairs with the Release store in `freeze`.
-                self.0[FROZEN].load(Ordering::Acquire)
-            } else {
-                // Acquire: pairs with the Release of `publish`, `add`, `raise` and `open`.
-                self.0[PROGRESS].load(Ordering::Acquire) & COUNT_MASK
-            };
-            // Acquire: pairs with the Release stores in `occupy` and `set_total`.
-            let total = self.0[TOTAL].load(Ordering::Acquire);
-            // Acquire: pairs with the Release of `touch`, `touch_locked` and `end`.
-            let updated = self.0[UPDATED].load(Ordering::Acquire);
-            let again = self.word();
-            if word.looks_like(again) {
-                let pending = word.is_pending();
-                return Some(Reading {
-                    word: word.seen(),
-                    done: if pending { 0 } else { done },
-                    total: (total & KNOWN != 0).then_some(total & COUNT_MASK),
-                    created: Stamp::from_bits(created),
-                    started: if pending { Stamp::default() } else { Stamp::from_bits(started) },
-                    updated: Stamp::from_bits(updated),
-                });
-            }
-            word = again;
+        }
+    }
+
+    /// One look at the whole line. It has come out if the line was `id`'s and the word stayed as it was;
+    /// if not, gives the word that it began with.
+    #[inline(always)]
+    fn look(self, id: TaskId) -> Result<Reading, Word> {
+        let word = self.word();
+        // Acquire, all of these: each keeps the second load of the word, below, behind it. They pair with
+        // the Release stores in `occupy`; started also with `open`, total with `set_total`, updated with
+        // `touch`, `touch_locked` and `end`.
+        let stamp = self.0[STAMP].load(Ordering::Acquire);
+        let created = self.0[CREATED].load(Ordering::Acquire);
+        let started = self.0[STARTED].load(Ordering::Acquire);
+        let total = self.0[TOTAL].load(Ordering::Acquire);
+        let updated = self.0[UPDATED].load(Ordering::Acquire);
+        let progress = if word.is_terminal() {
+            // Acquire: as above; pairs with the Release store in `freeze`.
+            self.0[FROZEN].load(Ordering::Acquire)
+        } else {
+            // Acquire: as above; pairs with the Release of `publish`, `add`, `raise` and `open`.
+            self.0[PROGRESS].load(Ordering::Acquire)
+        };
+        let stayed = word.looks_like(self.word()) & !word.is_vacant();
+        if stayed & is_tenant(id, stamp, created, started) {
+            Ok(Reading { word, progress, total, created, started, updated })
+        } else {
+            Err(word)
         }
     }
 
