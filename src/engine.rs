@@ -4,6 +4,7 @@ use std::sync::Arc as StdArc;
 
 use crossbeam_utils::CachePadded;
 
+use crate::cell::Cell;
 use crate::clock::{Clock, Pulse, Stamp};
 use crate::counts::Tally;
 use crate::details::Details;
@@ -26,7 +27,7 @@ use crate::table::Table;
 
 #[derive(Debug)]
 pub(crate) struct Engine {
-    pub(crate) table: Arc<Table>,
+    pub(crate) table: Table,
     pub(crate) pulse: CachePadded<Pulse>,
     /// What all versions of this store begin with; greater after each restart.
     pub(crate) incarnation: u64,
@@ -54,7 +55,7 @@ impl Engine {
         feed: Feed,
     ) -> Self {
         Self {
-            table: Arc::new(table),
+            table,
             pulse: CachePadded::new(Pulse::new(&clock)),
             incarnation,
             registry: Registry::new(),
@@ -113,11 +114,17 @@ impl Engine {
         const CHUNK: usize = 128;
         let mut statuses = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(CHUNK) {
-            let warm = |id: &TaskId| self.table.cell(id.slot()).map_or(0, crate::cell::Cell::warm);
+            let warm = |id: &TaskId| self.table.cell(id.slot()).map_or(0, Cell::warm);
             std::hint::black_box(chunk.iter().map(warm).fold(0, |all, word| all ^ word));
             statuses.extend(chunk.iter().map(|id| self.poll(*id)));
         }
         statuses
+    }
+
+    /// The line of the task of this record. Always there: the record was made with it.
+    #[inline]
+    pub(crate) fn cell(&self, record: &Record) -> Option<Cell<'_>> {
+        self.table.cell(record.key.slot())
     }
 
     /// The status of the task of this record, unless it is gone.
@@ -189,7 +196,7 @@ impl Engine {
         }
         let family = new.parent.map(|parent| self.family(parent)).transpose()?;
         let full = || CreateError::Full { capacity: self.table.lines() as usize };
-        let (tenancy, key) = Table::take(&self.table, &self.mint).ok_or_else(full)?;
+        let (tenancy, key) = self.table.take(&self.mint).ok_or_else(full)?;
 
         let now = self.clock.now();
         let observed = family.is_some();
@@ -204,7 +211,7 @@ impl Engine {
             new.id.map(|id| ForeignId { id, tenancy: self.tenancies.fetch_add(1, Ordering::Relaxed) });
         let traits = new.traits().map(StdArc::new);
         let record = Arc::new(Record::new(key, tenancy, new.kind, traits, foreign, cold));
-        if let Some(cell) = record.cell() {
+        if let Some(cell) = self.cell(&record) {
             cell.occupy(key, new.total, now, observed);
         }
         self.registry.insert(&record);
@@ -242,7 +249,7 @@ impl Engine {
 
     /// Takes back a task whose id nobody has been told, because its own id was taken in the meantime.
     fn withdraw(&self, record: &Record) {
-        if let Some(cell) = record.cell() {
+        if let Some(cell) = self.cell(record) {
             cell.vacate(GoneReason::Removed);
         }
         drop(self.registry.remove(record.key));
@@ -261,7 +268,7 @@ impl Engine {
         if !status.is_terminal() {
             return Err(RemoveError::Live(status));
         }
-        if let Some(cell) = record.cell() {
+        if let Some(cell) = self.cell(record) {
             cell.vacate(why);
         }
         cold.tell_all(News::Gone(Absent::Gone(Some(why))), wakes);
@@ -280,7 +287,7 @@ impl Engine {
 
     /// Marks a task as worth sampling at the coming ticks.
     pub(crate) fn stir(&self, record: &Arc<Record>) {
-        if record.cell().is_some_and(|cell| cell.stir()) {
+        if self.cell(record).is_some_and(|cell| cell.stir()) {
             self.upkeep.sample_soon(Arc::clone(record));
         }
     }
@@ -289,7 +296,7 @@ impl Engine {
     /// Once per tick and task.
     #[cold]
     pub(crate) fn note_progress(&self, record: &Arc<Record>, pulse: Stamp) {
-        if let Some(cell) = record.cell() {
+        if let Some(cell) = self.cell(record) {
             cell.touch(pulse);
             if cell.word().is_observed() || self.feed.is_read() {
                 self.stir(record);

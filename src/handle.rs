@@ -63,7 +63,7 @@ impl Handle {
     }
 
     pub(crate) fn cancel_requested(&self) -> bool {
-        self.record.cell().is_some_and(|cell| cell.word().cancel_requested())
+        self.engine.cell(&self.record).is_some_and(|cell| cell.word().cancel_requested())
     }
 
     pub(crate) fn cancelled(&self) -> Cancelled {
@@ -73,7 +73,7 @@ impl Handle {
     /// Adds to `done`, as one of possibly several writers.
     #[inline]
     pub(crate) fn add(&self, count: u64) -> Result<(), ProgressError> {
-        let cell = self.record.cell().ok_or(ProgressError::NotRunning)?;
+        let cell = self.engine.cell(&self.record).ok_or(ProgressError::NotRunning)?;
         let seen = cell.updated();
         cell.add(count).map_err(|why| ProgressError::not_counted(why, 0))?;
         let pulse = self.engine.pulse.now();
@@ -85,7 +85,7 @@ impl Handle {
 
     /// Raises `done` to `target`, as one of possibly several writers.
     pub(crate) fn raise(&self, target: u64) -> Result<(), ProgressError> {
-        let cell = self.record.cell().ok_or(ProgressError::NotRunning)?;
+        let cell = self.engine.cell(&self.record).ok_or(ProgressError::NotRunning)?;
         cell.raise(target).map_err(|why| ProgressError::not_counted(why, target))?;
         let pulse = self.engine.pulse.now();
         if cell.updated() < pulse {

@@ -159,7 +159,7 @@ impl Engine {
             active.push(Active { record, seen: None });
         }
         active.retain_mut(|Active { record, seen }| {
-            let Some(cell) = record.cell() else { return false };
+            let Some(cell) = self.cell(record) else { return false };
             if !self.sample_one(record, seen, wakes) {
                 return false;
             }
@@ -192,7 +192,7 @@ impl Engine {
         }
         let is_observed =
             cold.kin.is_some() || cold.waiters.as_ref().is_some_and(|waiters| waiters.want_progress());
-        if !is_observed && let Some(cell) = record.cell() {
+        if !is_observed && let Some(cell) = self.cell(record) {
             cell.ignore();
         }
         true

@@ -5,6 +5,7 @@ mod builder;
 mod cell;
 mod changes;
 mod clock;
+mod counter;
 mod counts;
 mod details;
 mod engine;
@@ -39,6 +40,7 @@ pub use builder::StoreBuilder;
 pub use cell::{MAX_ATTEMPTS, MAX_COUNT};
 pub use changes::{Change, ChangeKind, Changes, Drain, Drained, TooManyReaders};
 pub use clock::ManualClock;
+pub use counter::Counter;
 pub use counts::Counts;
 pub use details::Details;
 pub use error::{

@@ -144,7 +144,7 @@ impl Engine {
             Some(to) => word.transition_to(to, None),
             None => word.changed(),
         };
-        let cell = record.cell().ok_or(ChangeError::Gone)?;
+        let cell = self.cell(record).ok_or(ChangeError::Gone)?;
         let mut cold = record.lock();
         let now = self.clock.now();
         next(cell.word()).map_err(|refusal| ChangeError::refused(refusal, to))?;
@@ -182,7 +182,7 @@ impl Engine {
     /// Requests cancellation; a pending task is cancelled at once.
     pub(crate) fn request_cancel(&self, record: &Arc<Record>) -> Result<Status, CancelError> {
         const GONE: CancelError = CancelError::Absent(Absent::Gone(None));
-        let cell = record.cell().ok_or(GONE)?;
+        let cell = self.cell(record).ok_or(GONE)?;
         let cold = record.lock();
         let status = self.status(record).ok_or(GONE)?;
         if status.is_terminal() {
@@ -210,7 +210,7 @@ impl Engine {
         let cold = record.lock();
         let status = self.status(record)?;
         let lease = cold.lease.as_ref().filter(|_| !status.is_terminal())?;
-        let deadline = lease.deadline.max(record.cell()?.updated().plus(lease.span));
+        let deadline = lease.deadline.max(self.cell(record)?.updated().plus(lease.span));
         if deadline > now {
             return Some(deadline);
         }
@@ -242,7 +242,7 @@ impl Engine {
         ending: Ending,
         wakes: &mut Wakes,
     ) {
-        let Some(cell) = record.cell() else { return };
+        let Some(cell) = self.cell(record) else { return };
         let now = self.clock.now();
         let Ending { state, reason, payload } = ending;
         let done = if from == State::Pending { 0 } else { cell.close() };

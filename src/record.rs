@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::sync::Arc as StdArc;
 use std::time::Duration;
 
-use crate::cell::Cell;
 use crate::clock::Stamp;
 use crate::family::{Family, Share};
 use crate::id::TaskId;
@@ -40,7 +39,8 @@ pub(crate) struct Record {
     pub(crate) traits: Option<StdArc<Traits>>,
     pub(crate) foreign: Option<Box<ForeignId>>,
     cold: Mutex<Cold>,
-    tenancy: Tenancy,
+    /// Frees the line when the record goes, and is there for nothing else.
+    _tenancy: Tenancy,
 }
 
 /// What changes.
@@ -77,7 +77,7 @@ impl Record {
         foreign: Option<ForeignId>,
         cold: Cold,
     ) -> Self {
-        Self { key, kind, traits, foreign: foreign.map(Box::new), cold: Mutex::new(cold), tenancy }
+        Self { key, kind, traits, foreign: foreign.map(Box::new), cold: Mutex::new(cold), _tenancy: tenancy }
     }
 
     /// The id that the task is known by: the client's own, where it brought one.
@@ -92,11 +92,6 @@ impl Record {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Cold> {
         lock(&self.cold)
-    }
-
-    /// The task's line. Always there: the record was made with it.
-    pub(crate) fn cell(&self) -> Option<Cell<'_>> {
-        self.tenancy.cell()
     }
 
     pub(crate) fn ttl(&self) -> Option<Duration> {

@@ -18,6 +18,12 @@ use crate::sync::{Arc, AtomicU64, Ordering, Queue, zeroed};
 /// The greatest capacity of a store: 2²⁸ tasks, 16 GiB of lines.
 pub const MAX_CAPACITY: usize = 1 << 28;
 
+/// Where a line begins: the number of its first word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place(u32);
+
+const _: () = assert!(MAX_CAPACITY * WORDS + WORDS <= u32::MAX as usize);
+
 pub(crate) struct Table {
     words: Box<[AtomicU64]>,
     /// How many words to skip for the first line to begin a cache line.
@@ -26,8 +32,9 @@ pub(crate) struct Table {
     /// How many lines have ever been taken: the next one that has not.
     fresh: CachePadded<AtomicU64>,
     /// Lines that were used and are free again, the longest free first: so the reason why a task went
-    /// is told for as long as possible (I11).
-    free: Queue<u32>,
+    /// is told for as long as possible (I11). All that a tenancy needs of the table, so that the table
+    /// itself can lie where a poll finds it without another step.
+    free: Arc<Queue<u32>>,
 }
 
 impl Table {
@@ -41,7 +48,7 @@ impl Table {
             skip: u8::try_from(skip).ok()?,
             lines,
             fresh: CachePadded::new(AtomicU64::new(0)),
-            free: Queue::new(),
+            free: Arc::new(Queue::new()),
         })
     }
 
@@ -58,7 +65,28 @@ impl Table {
     /// The line of `slot`, if there is one.
     #[inline(always)]
     pub(crate) fn cell(&self, slot: u32) -> Option<Cell<'_>> {
-        let first = usize::from(self.skip) + slot as usize * WORDS;
+        self.line(self.first(slot))
+    }
+
+    /// Where the line of `slot` begins, for those who go there again and again.
+    pub(crate) fn place(&self, slot: u32) -> Place {
+        // All lines begin below this (see above); a place beyond them is no line.
+        Place(u32::try_from(self.first(slot)).unwrap_or(u32::MAX))
+    }
+
+    /// The line at `place`.
+    #[inline(always)]
+    pub(crate) fn cell_at(&self, Place(first): Place) -> Option<Cell<'_>> {
+        self.line(first as usize)
+    }
+
+    #[inline(always)]
+    fn first(&self, slot: u32) -> usize {
+        usize::from(self.skip) + slot as usize * WORDS
+    }
+
+    #[inline(always)]
+    fn line(&self, first: usize) -> Option<Cell<'_>> {
         let line = self.words.get(first..first + WORDS)?;
         line.first_chunk::<WORDS>().map(Cell::new)
     }
@@ -66,13 +94,13 @@ impl Table {
     /// Takes a free line and mints the id of its next tenant. `None` if all are taken.
     ///
     /// A line whose generations or sequence are used up (after four billion tenants) is left out for good.
-    pub(crate) fn take(table: &Arc<Self>, mint: &Mint) -> Option<(Tenancy, TaskId)> {
+    pub(crate) fn take(&self, mint: &Mint) -> Option<(Tenancy, TaskId)> {
         loop {
-            let slot = table.free.pop().or_else(|| table.take_fresh())?;
-            let cell = table.cell(slot)?;
+            let slot = self.free.pop().or_else(|| self.take_fresh())?;
+            let cell = self.cell(slot)?;
             let generation = if cell.word().bits() == 0 { 0 } else { cell.tenant(slot).generation() };
             if let Some(next) = generation.checked_add(1).filter(|_| cell.word().can_be_tenanted()) {
-                let tenancy = Tenancy { table: Arc::clone(table), slot };
+                let tenancy = Tenancy { free: Arc::clone(&self.free), slot };
                 return Some((tenancy, mint.mint(slot, next)));
             }
         }
@@ -100,19 +128,13 @@ impl fmt::Debug for Table {
 /// A task's record owns it, and the registry's entry and the task's handles hold the record: the line is
 /// free when both have let go, and not before (I7).
 pub(crate) struct Tenancy {
-    table: Arc<Table>,
+    free: Arc<Queue<u32>>,
     slot: u32,
-}
-
-impl Tenancy {
-    pub(crate) fn cell(&self) -> Option<Cell<'_>> {
-        self.table.cell(self.slot)
-    }
 }
 
 impl Drop for Tenancy {
     fn drop(&mut self) {
-        self.table.free.push(self.slot);
+        self.free.push(self.slot);
     }
 }
 
@@ -135,15 +157,15 @@ mod tests {
 
     #[test]
     fn i7_a_line_is_free_only_when_its_tenancy_is_dropped() {
-        let table = Arc::new(Table::new(1).unwrap());
+        let table = Table::new(1).unwrap();
         let mint = Mint::new(&[7; 16]);
-        let (tenancy, first) = Table::take(&table, &mint).unwrap();
+        let (tenancy, first) = table.take(&mint).unwrap();
         table.cell(0).unwrap().occupy(first, None, NOW, false);
-        assert!(Table::take(&table, &mint).is_none(), "taken");
+        assert!(table.take(&mint).is_none(), "taken");
         table.cell(0).unwrap().vacate(GoneReason::Removed);
-        assert!(Table::take(&table, &mint).is_none(), "vacated, but somebody holds it");
+        assert!(table.take(&mint).is_none(), "vacated, but somebody holds it");
         drop(tenancy);
-        let (tenancy, second) = Table::take(&table, &mint).unwrap();
+        let (tenancy, second) = table.take(&mint).unwrap();
         assert_eq!((second.slot(), second.generation()), (first.slot(), first.generation() + 1));
         table.cell(0).unwrap().occupy(second, None, NOW, false);
         assert!(table.cell(0).unwrap().read(first).is_none());

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crate::cell::MAX_COUNT;
+use crate::cell::{Cell, MAX_COUNT};
 use crate::clock::Stamp;
+use crate::counter::Counter;
 use crate::error::{ChangeError, FinishError, ProgressError};
 use crate::handle::Handle;
 use crate::id::TaskId;
@@ -14,6 +15,7 @@ use crate::payload::Payload;
 use crate::shared_task::SharedTask;
 use crate::state::{FailureReason, State};
 use crate::status::Status;
+use crate::table::Place;
 use crate::watch::Cancelled;
 
 /// The exclusive handle of one task: it is not `Clone`, and its writes take `&mut self`.
@@ -44,10 +46,13 @@ use crate::watch::Cancelled;
 /// ```
 pub struct Task {
     handle: Handle,
-    /// The slot of the line, at hand.
-    slot: u32,
-    /// How much can still be added by plain stores: `MAX_COUNT - done` while this handle alone counts
-    /// and the task is open, otherwise 0, and then every addition takes the slow path.
+    /// Where the line is, at hand.
+    place: Place,
+    /// Whether the task is open and this handle alone counts.
+    alone: bool,
+    /// How much can still be added by plain stores: `MAX_COUNT - done` while this handle counts alone.
+    /// Otherwise 0, and then every addition takes the slow path; so it does after a `Counter` has
+    /// counted, until the line has been asked how far it came.
     room: u64,
     /// The time of the last tick that this handle has noted progress in.
     noted: Stamp,
@@ -55,8 +60,8 @@ pub struct Task {
 
 impl Task {
     pub(crate) fn new(handle: Handle) -> Self {
-        let slot = handle.record.key.slot();
-        Self { handle, slot, room: 0, noted: Stamp::default() }
+        let place = handle.engine.table.place(handle.record.key.slot());
+        Self { handle, place, alone: false, room: 0, noted: Stamp::default() }
     }
 
     /// The task's id.
@@ -81,7 +86,8 @@ impl Task {
     pub fn start(&mut self) -> Result<(), ChangeError> {
         self.handle.start()?;
         let leased = self.handle.record.lock().lease.is_some();
-        self.room = if leased { 0 } else { MAX_COUNT };
+        self.alone = !leased;
+        self.room = self.room_on_line();
         self.noted = Stamp::default();
         Ok(())
     }
@@ -111,7 +117,7 @@ impl Task {
     #[inline(always)]
     fn publish(&mut self) {
         let engine = &*self.handle.engine;
-        if let Some(cell) = engine.table.cell(self.slot) {
+        if let Some(cell) = engine.table.cell_at(self.place) {
             cell.publish(MAX_COUNT - self.room);
         }
         let pulse = engine.pulse.now();
@@ -123,12 +129,40 @@ impl Task {
 
     #[cold]
     fn advance_slowly(&mut self, count: u64) -> Result<(), ProgressError> {
-        // Open and exclusive: either there is nothing to add or no room for it.
-        match self.handle.status().filter(|_| self.room > 0) {
-            Some(_) if count == 0 => Ok(()),
-            Some(status) => Err(ProgressError::Overflow { done: status.done(), limit: MAX_COUNT }),
-            None => self.handle.add(count),
+        if !self.alone {
+            return self.handle.add(count);
         }
+        self.room = self.room_on_line();
+        if count > self.room {
+            return Err(ProgressError::Overflow { done: MAX_COUNT - self.room, limit: MAX_COUNT });
+        }
+        if count > 0 {
+            self.room -= count;
+            self.publish();
+        }
+        Ok(())
+    }
+
+    /// What the line says how much this handle can add by plain stores.
+    #[inline]
+    fn room_on_line(&self) -> u64 {
+        let done = self.handle.engine.table.cell_at(self.place).map_or(0, Cell::counted);
+        if self.alone { MAX_COUNT.saturating_sub(done) } else { 0 }
+    }
+
+    fn stop_counting(&mut self) {
+        (self.alone, self.room) = (false, 0);
+    }
+
+    /// A counter for a tight loop, with which a step costs less still than [`Task::advance`]. It borrows
+    /// the handle; what it has counted stays counted when it goes.
+    #[inline]
+    #[must_use]
+    pub fn counter(&mut self) -> Counter<'_> {
+        let room = self.room_on_line();
+        // What is counted there this handle does not see, and so asks the line the next time.
+        self.room = 0;
+        Counter::new(&self.handle, room)
     }
 
     /// Sets what is done to `done`, which is not less than it was.
@@ -137,10 +171,10 @@ impl Task {
     ///
     /// As [`Task::advance`], and [`ProgressError::Backwards`] if more is done already.
     pub fn set_done(&mut self, done: u64) -> Result<(), ProgressError> {
-        if self.room == 0 {
+        if !self.alone {
             return self.handle.raise(done);
         }
-        let before = MAX_COUNT - self.room;
+        let before = MAX_COUNT - self.room_on_line();
         if done > MAX_COUNT {
             return Err(ProgressError::Overflow { done: before, limit: MAX_COUNT });
         }
@@ -194,7 +228,7 @@ impl Task {
     /// [`ChangeError::NotAllowed`] in any other state; [`ChangeError::TooManyAttempts`].
     pub fn retry(&mut self) -> Result<(), ChangeError> {
         self.handle.retry()?;
-        self.room = 0;
+        self.stop_counting();
         Ok(())
     }
 
@@ -228,7 +262,7 @@ impl Task {
 
     fn finish(&mut self, ending: Ending) -> Result<Finish, FinishError> {
         let finish = self.handle.finish(ending)?;
-        self.room = 0;
+        self.stop_counting();
         Ok(finish)
     }
 

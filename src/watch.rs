@@ -85,7 +85,7 @@ impl Waiter {
         }
         let number = cold.waiters.get_or_insert_default().seat(self.interest, Arc::clone(&letterbox));
         if self.interest == Interest::Change
-            && let Some(cell) = record.cell()
+            && let Some(cell) = self.engine.cell(&record)
         {
             cell.observe();
         }

@@ -160,7 +160,7 @@ pub(crate) enum NotCounted {
 }
 
 /// One task's line.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Cell<'a>(&'a Line);
 
 impl<'a> Cell<'a> {
@@ -371,6 +371,13 @@ impl<'a> Cell<'a> {
         // Release: pairs with the Acquire in `read`; it also keeps this count from being seen by a
         // reader that does not see an earlier transition of this same worker.
         self.0[PROGRESS].store(done, Ordering::Release);
+    }
+
+    /// What the exclusive handle has counted: for itself, who alone stores it.
+    #[inline]
+    pub(crate) fn counted(self) -> u64 {
+        // Relaxed: a thread sees its own stores, and a handle that moved to another thread took them along.
+        self.0[PROGRESS].load(Ordering::Relaxed) & COUNT_MASK
     }
 
     /// Adds to `done`, for handles of which there may be several.
