@@ -11,14 +11,14 @@ use crate::details::Details;
 use crate::error::{CreateError, RemoveError};
 use crate::family::{Children, Family, Share};
 use crate::feed::{Event, Feed, Subject};
-use crate::id::{Mint, TaskId};
+use crate::id::{Address, Mint, TaskId};
 use crate::keeper::Upkeep;
 use crate::limits::Limits;
 use crate::new_task::NewTask;
-use crate::record::{Cold, ForeignId, Kin, Lease, Record};
+use crate::record::{ForeignId, Kin, Lease, Record};
 use crate::registry::{Alias, Registry};
 use crate::retention::Retention;
-use crate::roster::{Address, Roster};
+use crate::roster::Roster;
 use crate::signal::{News, Wakes};
 use crate::state::{Absent, GoneReason, State};
 use crate::status::Status;
@@ -105,7 +105,7 @@ impl Engine {
 
     /// Where the task of this record is found, and what it is known by.
     pub(crate) fn subject(&self, record: &Record) -> Subject {
-        Subject { key: record.key, id: record.id(), epoch: self.epoch(record.tenancy()) }
+        Subject { key: record.key(), id: record.id(), epoch: self.epoch(record.tenancy()) }
     }
 
     /// Polls by the page. A first pass loads each line's word, and the cache misses of a chunk overlap;
@@ -124,7 +124,7 @@ impl Engine {
     /// The line of the task of this record. Always there: the record was made with it.
     #[inline]
     pub(crate) fn cell(&self, record: &Record) -> Option<Cell<'_>> {
-        self.table.cell(record.key.slot())
+        self.table.cell(record.key().slot())
     }
 
     /// The status of the task of this record, unless it is gone.
@@ -137,7 +137,7 @@ impl Engine {
     pub(crate) fn find(&self, id: TaskId) -> Option<Arc<Record>> {
         let of_alias = || self.registry.alias(id).and_then(|alias| self.registry.find(alias.key));
         if id.has_address_form() {
-            self.registry.find(id).filter(|record| record.foreign.is_none()).or_else(of_alias)
+            self.registry.find(id).filter(|record| record.foreign().is_none()).or_else(of_alias)
         } else {
             of_alias()
         }
@@ -169,19 +169,23 @@ impl Engine {
             kind: record.kind.clone(),
             traits: record.traits.clone(),
             message: cold.message.clone(),
-            outcome: cold.outcome.as_deref().filter(|_| status.is_terminal()).cloned(),
+            outcome: cold.outcome().filter(|_| status.is_terminal()).cloned(),
         })
     }
 
     pub(crate) fn children(&self, record: &Record) -> Children {
-        record.lock().family.as_ref().map_or_else(Children::default, |family| family.read())
+        record.lock().family().map_or_else(Children::default, Family::read)
+    }
+
+    /// The id of the tenant at `address`, if it is still in the store.
+    pub(crate) fn tenant(&self, address: Address) -> Option<TaskId> {
+        let cell = self.table.cell(address.slot).filter(|cell| !cell.word().is_vacant())?;
+        Some(cell.tenant(address.slot)).filter(|key| key.generation() == address.generation)
     }
 
     /// Whether the tenant at `address` is still in the store.
     pub(crate) fn is_alive(&self, address: Address) -> bool {
-        self.table.cell(address.slot).is_some_and(|cell| {
-            !cell.word().is_vacant() && cell.tenant(address.slot).generation() == address.generation
-        })
+        self.tenant(address).is_some()
     }
 
     // ---- coming and going ------------------------------------------------------------------------------
@@ -196,21 +200,17 @@ impl Engine {
         }
         let family = new.parent.map(|parent| self.family(parent)).transpose()?;
         let full = || CreateError::Full { capacity: self.table.lines() as usize };
-        let (tenancy, key) = self.table.take(&self.mint).ok_or_else(full)?;
+        let tenancy = self.table.take(&self.mint).ok_or_else(full)?;
 
-        let now = self.clock.now();
-        let observed = family.is_some();
+        let (key, now) = (tenancy.key(), self.clock.now());
+        let kin = family.map(|family| Kin { family, share: Share::default() });
         let lease = new.lease.map(|span| Lease { span, deadline: now.plus(span) });
-        let cold = Cold {
-            kin: family.map(|family| Box::new(Kin { family, share: Share::default() })),
-            lease: lease.map(Box::new),
-            ..Cold::default()
-        };
+        let observed = kin.is_some();
         // Relaxed: it hands out numbers that only have to grow.
         let foreign =
             new.id.map(|id| ForeignId { id, tenancy: self.tenancies.fetch_add(1, Ordering::Relaxed) });
-        let traits = new.traits().map(StdArc::new);
-        let record = Arc::new(Record::new(key, tenancy, new.kind, traits, foreign, cold));
+        let traits = new.traits(foreign).map(StdArc::new);
+        let record = Arc::new(Record::new(tenancy, new.kind, traits, kin, lease));
         if let Some(cell) = self.cell(&record) {
             cell.occupy(key, new.total, now, observed);
         }
@@ -223,8 +223,7 @@ impl Engine {
         }
         record.lock().roll_up(|_| Share { state: Some(State::Pending), done: 0, total: new.total });
         self.tally.shift(None, Some(State::Pending));
-        let address = Address { slot: key.slot(), generation: key.generation() };
-        self.roster.enter(address, |address| self.is_alive(address));
+        self.roster.enter(key.address(), |address| self.is_alive(address));
         if let Some(lease) = lease {
             self.upkeep.watch_lease(key, lease.deadline);
         }
@@ -243,7 +242,10 @@ impl Engine {
         match self.status(&record) {
             None => Err(CreateError::UnknownParent(parent)),
             Some(status) if status.is_terminal() => Err(CreateError::ParentEnded(status)),
-            Some(_) => Ok(StdArc::clone(cold.family.get_or_insert_with(|| StdArc::new(Family::new())))),
+            Some(_) => {
+                let family = cold.rare().family.get_or_insert_with(|| StdArc::new(Family::new()));
+                Ok(StdArc::clone(family))
+            }
         }
     }
 
@@ -252,7 +254,7 @@ impl Engine {
         if let Some(cell) = self.cell(record) {
             cell.vacate(GoneReason::Removed);
         }
-        drop(self.registry.remove(record.key));
+        drop(self.registry.remove(record.key()));
     }
 
     /// Takes a terminal task out of the store. Only one of several who try does; the others find it gone.
@@ -277,9 +279,9 @@ impl Engine {
         }
         drop(cold);
         // The entry lets go of the line; the line is free when the handles have, too (I7).
-        drop(self.registry.remove(record.key));
-        if let Some(foreign) = &record.foreign {
-            self.registry.release(foreign.id, record.key);
+        drop(self.registry.remove(record.key()));
+        if let Some(foreign) = record.foreign() {
+            self.registry.release(foreign.id, record.key());
         }
         self.tally.shift(Some(status.state()), None);
         Ok(status)

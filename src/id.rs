@@ -38,6 +38,13 @@ const SLOT_SHIFT: u32 = 16;
 // An unguessable part of at least 58 bits, and every bit of the 128 spoken for.
 const _: () = assert!(TAG_BITS >= 58 && TAG_BITS + 32 + 32 + 4 + 2 == 128);
 
+/// Where a task is: its slot, and which tenant of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
 /// The id of a task: 128 bits that print and parse as a UUID.
 ///
 /// Ids that the store mints are UUIDs of version 8 that carry their task's address; a client may bring
@@ -95,6 +102,11 @@ impl TaskId {
     #[inline(always)]
     pub(crate) const fn place(self) -> u64 {
         self.hi
+    }
+
+    /// The address this id names, if it is one at all.
+    pub(crate) const fn address(self) -> Address {
+        Address { slot: self.slot(), generation: self.generation() }
     }
 
     /// The slot this id names, if it is an address at all: a shift and a mask.

@@ -27,13 +27,13 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use crate::clock::Stamp;
+use crate::clock::{STAMP_BITS, Stamp};
 use crate::engine::Engine;
 use crate::family::Share;
-use crate::id::TaskId;
+use crate::id::{Address, TaskId};
 use crate::record::Record;
 use crate::retention::{Keep, OUTCOMES, Retention, outcome};
-use crate::signal::Wakes;
+use crate::signal::{Waiters, Wakes};
 use crate::state::{GoneReason, State};
 use crate::sync::{Arc, Mutex, Queue, lock};
 use crate::version::Version;
@@ -78,10 +78,34 @@ struct Sweeping<L> {
 
 #[derive(Clone, Copy, Debug)]
 struct Retired {
-    key: TaskId,
-    ended: Stamp,
-    outcome: usize,
-    has_ttl: bool,
+    address: Address,
+    ended: Ended,
+}
+
+/// When and how a task ended, in one word: there may be millions of these.
+#[derive(Clone, Copy, Debug)]
+struct Ended(u64);
+
+impl Ended {
+    const HAS_TTL: u64 = 1 << STAMP_BITS;
+    const OUTCOME_SHIFT: u32 = STAMP_BITS + 1;
+
+    fn new(at: Stamp, outcome: usize, has_ttl: bool) -> Self {
+        let has_ttl = if has_ttl { Self::HAS_TTL } else { 0 };
+        Self(at.bits() | has_ttl | (outcome as u64) << Self::OUTCOME_SHIFT)
+    }
+
+    fn at(self) -> Stamp {
+        Stamp::from_bits(self.0)
+    }
+
+    fn outcome(self) -> usize {
+        (self.0 >> Self::OUTCOME_SHIFT) as usize
+    }
+
+    fn has_ttl(self) -> bool {
+        self.0 & Self::HAS_TTL != 0
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,11 +152,12 @@ impl Upkeep {
         let Some(outcome) = outcome(state) else { return };
         let ttl = record.ttl();
         if let Some(ttl) = ttl {
-            self.timers.push(Timer { due: ended.plus(ttl), key: record.key, what: Due::TimeToLive });
+            self.timers.push(Timer { due: ended.plus(ttl), key: record.key(), what: Due::TimeToLive });
         }
         let keep = retention.keep(state);
         if keep.count.is_some() || (ttl.is_none() && keep.age.is_some()) {
-            self.retired.push(Retired { key: record.key, ended, outcome, has_ttl: ttl.is_some() });
+            let ended = Ended::new(ended, outcome, ttl.is_some());
+            self.retired.push(Retired { address: record.key().address(), ended });
         }
     }
 }
@@ -185,13 +210,12 @@ impl Engine {
         let version = status.version();
         if seen.replace(version) != Some(version) {
             cold.roll_up(|share| Share { done: status.done(), ..share });
-            if let Some(waiters) = &cold.waiters {
+            if let Some(waiters) = cold.waiters() {
                 waiters.tell_change(version, wakes);
             }
             self.note_change(record, wakes);
         }
-        let is_observed =
-            cold.kin.is_some() || cold.waiters.as_ref().is_some_and(|waiters| waiters.want_progress());
+        let is_observed = cold.has_parent() || cold.waiters().is_some_and(Waiters::want_progress);
         if !is_observed && let Some(cell) = self.cell(record) {
             cell.ignore();
         }
@@ -246,9 +270,9 @@ impl Engine {
                         timers.list.push(Reverse(Timer { due, ..timer }));
                     }
                 }
-                Due::TimeToLive => self.drop_ended(timer.key, GoneReason::Expired, wakes),
+                Due::TimeToLive => self.drop_ended(timer.key.address(), GoneReason::Expired, wakes),
                 Due::Waiter(seat) => {
-                    if let Some(waiters) = &record.lock().waiters {
+                    if let Some(waiters) = record.lock().waiters() {
                         waiters.tell_time(seat, wakes);
                     }
                 }
@@ -262,17 +286,15 @@ impl Engine {
 
     /// Whether there is still anyone whom the timer is for.
     fn is_wanted(&self, timer: &Timer) -> bool {
-        let Due::Waiter(seat) = timer.what else { return self.is_stored(timer.key) };
+        let Due::Waiter(seat) = timer.what else { return self.is_alive(timer.key.address()) };
         let record = self.registry.find(timer.key);
-        record.is_some_and(|record| {
-            record.lock().waiters.as_ref().is_some_and(|waiters| waiters.is_taken(seat))
-        })
+        record.is_some_and(|record| record.lock().waiters().is_some_and(|waiters| waiters.is_taken(seat)))
     }
 
     /// Lets go of terminal tasks that are past their age, and of those that are too many.
     fn let_go(&self, lists: &mut Lists, now: Stamp, wakes: &mut Wakes) {
         while let Some(retired) = self.upkeep.retired.pop() {
-            if let Some(list) = lists.retired.get_mut(retired.outcome) {
+            if let Some(list) = lists.retired.get_mut(retired.ended.outcome()) {
                 list.list.push_back(retired);
             }
         }
@@ -283,7 +305,7 @@ impl Engine {
             self.let_go_by_count(state, *keep, &mut list.list, &mut past_age.list, wakes);
             for Sweeping { list, sweep_at } in [list, past_age] {
                 if list.len() > *sweep_at {
-                    list.retain(|retired| self.is_stored(retired.key));
+                    list.retain(|retired| self.is_alive(retired.address));
                     *sweep_at = 2 * list.len() + SLACK;
                 }
             }
@@ -299,12 +321,12 @@ impl Engine {
         wakes: &mut Wakes,
     ) {
         let Some(age) = keep.age else { return };
-        while let Some(oldest) = list.front().copied().filter(|oldest| oldest.ended.plus(age) <= now) {
+        while let Some(oldest) = list.front().copied().filter(|oldest| oldest.ended.at().plus(age) <= now) {
             list.pop_front();
-            if oldest.has_ttl {
+            if oldest.ended.has_ttl() {
                 past_age.push_back(oldest);
             } else {
-                self.drop_ended(oldest.key, GoneReason::Expired, wakes);
+                self.drop_ended(oldest.address, GoneReason::Expired, wakes);
             }
         }
     }
@@ -320,19 +342,15 @@ impl Engine {
         let Some(count) = keep.count else { return };
         while self.tally.of(state) > count {
             let Some(oldest) = past_age.pop_front().or_else(|| list.pop_front()) else { break };
-            self.drop_ended(oldest.key, GoneReason::Evicted, wakes);
+            self.drop_ended(oldest.address, GoneReason::Evicted, wakes);
         }
     }
 
     /// Removes a terminal task; one that is gone already, or (impossibly) lives, is left alone.
-    fn drop_ended(&self, key: TaskId, why: GoneReason, wakes: &mut Wakes) {
-        if let Some(record) = self.registry.find(key) {
+    fn drop_ended(&self, address: Address, why: GoneReason, wakes: &mut Wakes) {
+        if let Some(record) = self.tenant(address).and_then(|key| self.registry.find(key)) {
             let _ = self.remove(&record, why, wakes);
         }
-    }
-
-    fn is_stored(&self, key: TaskId) -> bool {
-        self.table.cell(key.slot()).is_some_and(|cell| cell.read(key).is_some())
     }
 }
 

@@ -122,7 +122,7 @@ impl Engine {
             return Err(ChangeError::TotalTooLarge { total, limit: MAX_COUNT });
         }
         self.change(record, None, |cell, cold, _| {
-            let done = cell.read(record.key).ok_or(ChangeError::Gone)?.done();
+            let done = cell.read(record.key()).ok_or(ChangeError::Gone)?.done();
             if total < done {
                 return Err(ChangeError::TotalBelowDone { total, done });
             }
@@ -209,7 +209,7 @@ impl Engine {
     pub(crate) fn expire_lease(&self, record: &Arc<Record>, now: Stamp, wakes: &mut Wakes) -> Option<Stamp> {
         let cold = record.lock();
         let status = self.status(record)?;
-        let lease = cold.lease.as_ref().filter(|_| !status.is_terminal())?;
+        let lease = cold.lease().filter(|_| !status.is_terminal())?;
         let deadline = lease.deadline.max(self.cell(record)?.updated().plus(lease.span));
         if deadline > now {
             return Some(deadline);
@@ -226,7 +226,7 @@ impl Engine {
         if status.is_terminal() {
             return Err(ChangeError::Ended(status.state()));
         }
-        let lease = cold.lease.as_mut().ok_or(ChangeError::NoLease)?;
+        let lease = cold.lease_mut().ok_or(ChangeError::NoLease)?;
         lease.deadline = self.clock.now().plus(lease.span);
         Ok(())
     }
@@ -249,7 +249,7 @@ impl Engine {
         cell.freeze(done);
         cell.end(now);
         if !payload.is_none() {
-            cold.outcome = Some(Box::new(payload));
+            cold.rare().outcome = Some(payload);
         }
         cold.roll_up(|share| Share { state: Some(state), done, ..share });
         self.tally.shift(Some(from), Some(state));
@@ -267,7 +267,7 @@ impl Engine {
     /// it wakes anyone.
     fn announce(&self, record: &Arc<Record>, cold: MutexGuard<'_, Cold>, after: Word) {
         let mut wakes = Wakes::default();
-        if let Some(waiters) = &cold.waiters
+        if let Some(waiters) = cold.waiters()
             && let Some(status) = self.status(record)
         {
             waiters.tell_change(status.version(), &mut wakes);

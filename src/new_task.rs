@@ -7,7 +7,7 @@ use crate::cell::MAX_COUNT;
 use crate::error::CreateError;
 use crate::id::TaskId;
 use crate::limits::{Limits, Oversized, TooLarge};
-use crate::record::Traits;
+use crate::record::{ForeignId, Traits};
 
 /// What [`Store::create`](crate::Store::create) makes a task of.
 ///
@@ -124,14 +124,15 @@ impl NewTask {
     }
 
     /// What is rarely there; `None` if nothing of it is. Takes it out.
-    pub(crate) fn traits(&mut self) -> Option<Traits> {
+    pub(crate) fn traits(&mut self, foreign: Option<ForeignId>) -> Option<Traits> {
         let (unit, labels) = (self.unit.take(), std::mem::take(&mut self.labels));
-        if unit.is_none() && labels.is_empty() && self.parent.is_none() && self.ttl.is_none() {
+        let Self { parent, ttl, .. } = *self;
+        if foreign.is_none() && unit.is_none() && labels.is_empty() && parent.is_none() && ttl.is_none() {
             return None;
         }
         let mut labels: Box<[(Box<str>, Box<str>)]> =
             labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
         labels.sort_unstable();
-        Some(Traits { unit: unit.map(Into::into), labels, parent: self.parent, ttl: self.ttl })
+        Some(Traits { foreign, unit: unit.map(Into::into), labels, parent, ttl })
     }
 }

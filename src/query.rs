@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crate::details::Details;
 use crate::engine::Engine;
 use crate::error::ListError;
-use crate::id::TaskId;
+use crate::id::{Address, TaskId};
 use crate::record::Record;
 use crate::state::State;
 use crate::status::Status;
@@ -214,11 +214,8 @@ impl Engine {
     }
 
     /// The task at `address`, if it is there and on the list.
-    fn listed(&self, address: crate::roster::Address, filter: &Filter) -> Option<Details> {
-        let key = self.table.cell(address.slot)?.tenant(address.slot);
-        if key.generation() != address.generation {
-            return None;
-        }
+    fn listed(&self, address: Address, filter: &Filter) -> Option<Details> {
+        let key = self.tenant(address)?;
         // A first look without the lock. Not while the feed is read: a look that misses a change which is
         // just being made and not noted would lose it for a reader that lists (`feed.rs`).
         if !self.feed.is_read() && !filter.may_match(&self.poll(key)?) {

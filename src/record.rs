@@ -18,6 +18,7 @@ use crate::table::Tenancy;
 /// What never changes about a task, but is rarely there.
 #[derive(Debug, Default)]
 pub(crate) struct Traits {
+    pub(crate) foreign: Option<ForeignId>,
     pub(crate) unit: Option<Box<str>>,
     /// Sorted by key.
     pub(crate) labels: Box<[(Box<str>, Box<str>)]>,
@@ -33,27 +34,29 @@ pub(crate) struct ForeignId {
 }
 
 pub(crate) struct Record {
-    /// The minted id: the address of the line.
-    pub(crate) key: TaskId,
     pub(crate) kind: Cow<'static, str>,
     pub(crate) traits: Option<StdArc<Traits>>,
-    pub(crate) foreign: Option<Box<ForeignId>>,
     cold: Mutex<Cold>,
-    /// Frees the line when the record goes, and is there for nothing else.
-    _tenancy: Tenancy,
+    tenancy: Tenancy,
 }
 
 /// What changes.
 #[derive(Default)]
 pub(crate) struct Cold {
     pub(crate) message: Option<StdArc<str>>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most tasks never have, so that those pay for a pointer only.
+#[derive(Default)]
+pub(crate) struct Rare {
     /// The result or the error. Set before the terminal transition, never again (I4).
-    pub(crate) outcome: Option<Box<Payload>>,
+    pub(crate) outcome: Option<Payload>,
     /// The sums over this task's children, once it has any.
     pub(crate) family: Option<StdArc<Family>>,
     /// This task's part in its parent's sums.
-    pub(crate) kin: Option<Box<Kin>>,
-    pub(crate) lease: Option<Box<Lease>>,
+    pub(crate) kin: Option<Kin>,
+    pub(crate) lease: Option<Lease>,
     pub(crate) waiters: Option<Box<Waiters>>,
 }
 
@@ -70,24 +73,37 @@ pub(crate) struct Lease {
 
 impl Record {
     pub(crate) fn new(
-        key: TaskId,
         tenancy: Tenancy,
         kind: Cow<'static, str>,
         traits: Option<StdArc<Traits>>,
-        foreign: Option<ForeignId>,
-        cold: Cold,
+        kin: Option<Kin>,
+        lease: Option<Lease>,
     ) -> Self {
-        Self { key, kind, traits, foreign: foreign.map(Box::new), cold: Mutex::new(cold), _tenancy: tenancy }
+        let mut cold = Cold::default();
+        if kin.is_some() || lease.is_some() {
+            cold.rare = Some(Box::new(Rare { kin, lease, ..Rare::default() }));
+        }
+        Self { kind, traits, cold: Mutex::new(cold), tenancy }
+    }
+
+    /// The minted id: the address of the line.
+    #[inline(always)]
+    pub(crate) fn key(&self) -> TaskId {
+        self.tenancy.key()
+    }
+
+    pub(crate) fn foreign(&self) -> Option<ForeignId> {
+        self.traits.as_ref().and_then(|traits| traits.foreign)
     }
 
     /// The id that the task is known by: the client's own, where it brought one.
     pub(crate) fn id(&self) -> TaskId {
-        self.foreign.as_ref().map_or(self.key, |foreign| foreign.id)
+        self.foreign().map_or(self.key(), |foreign| foreign.id)
     }
 
     /// What the versions of this task begin with beside the store's incarnation.
     pub(crate) fn tenancy(&self) -> u64 {
-        self.foreign.as_ref().map_or(0, |foreign| foreign.tenancy)
+        self.foreign().map_or(0, |foreign| foreign.tenancy)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Cold> {
@@ -110,16 +126,49 @@ impl Record {
 }
 
 impl Cold {
+    /// Makes room for what is rarely there.
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(crate) fn outcome(&self) -> Option<&Payload> {
+        self.rare.as_ref()?.outcome.as_ref()
+    }
+
+    pub(crate) fn family(&self) -> Option<&Family> {
+        self.rare.as_ref()?.family.as_deref()
+    }
+
+    pub(crate) fn has_parent(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.kin.is_some())
+    }
+
+    pub(crate) fn lease(&self) -> Option<Lease> {
+        self.rare.as_ref()?.lease
+    }
+
+    pub(crate) fn waiters(&self) -> Option<&Waiters> {
+        self.rare.as_ref()?.waiters.as_deref()
+    }
+
+    pub(crate) fn lease_mut(&mut self) -> Option<&mut Lease> {
+        self.rare.as_mut()?.lease.as_mut()
+    }
+
+    pub(crate) fn waiters_mut(&mut self) -> Option<&mut Waiters> {
+        self.rare.as_mut()?.waiters.as_deref_mut()
+    }
+
     /// Tells everybody who waits, and forgets them: the end, or the removal.
     pub(crate) fn tell_all(&mut self, news: News, wakes: &mut Wakes) {
-        if let Some(mut waiters) = self.waiters.take() {
+        if let Some(mut waiters) = self.rare.as_mut().and_then(|rare| rare.waiters.take()) {
             waiters.tell_all(news, wakes);
         }
     }
 
     /// Brings the parent's sums up to date with this task's share, if it has a parent.
     pub(crate) fn roll_up(&mut self, share: impl FnOnce(Share) -> Share) {
-        if let Some(kin) = &mut self.kin {
+        if let Some(kin) = self.rare.as_mut().and_then(|rare| rare.kin.as_mut()) {
             let new = share(kin.share);
             kin.family.exchange(kin.share, new);
             kin.share = new;
@@ -129,6 +178,6 @@ impl Cold {
 
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Record").field("key", &self.key).field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("Record").field("key", &self.key()).field("kind", &self.kind).finish_non_exhaustive()
     }
 }

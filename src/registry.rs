@@ -34,7 +34,7 @@ impl Registry {
     }
 
     pub(crate) fn insert(&self, record: &Arc<Record>) {
-        self.tasks.insert_new(record.key, Arc::clone(record));
+        self.tasks.insert_new(record.key(), Arc::clone(record));
     }
 
     pub(crate) fn remove(&self, key: TaskId) -> Option<Arc<Record>> {

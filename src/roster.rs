@@ -12,17 +12,11 @@ use std::collections::VecDeque;
 
 use crossbeam_utils::CachePadded;
 
+use crate::id::Address;
 use crate::sync::{AtomicU64, Mutex, Ordering, STRIPES, lock, stripe};
 
 /// Entries are kept in blocks, so that growth neither copies nor over-allocates.
 const BLOCK: usize = 256;
-
-/// Where a task is: its slot, and which tenant of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
-}
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {

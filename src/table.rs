@@ -94,14 +94,13 @@ impl Table {
     /// Takes a free line and mints the id of its next tenant. `None` if all are taken.
     ///
     /// A line whose generations or sequence are used up (after four billion tenants) is left out for good.
-    pub(crate) fn take(&self, mint: &Mint) -> Option<(Tenancy, TaskId)> {
+    pub(crate) fn take(&self, mint: &Mint) -> Option<Tenancy> {
         loop {
             let slot = self.free.pop().or_else(|| self.take_fresh())?;
             let cell = self.cell(slot)?;
             let generation = if cell.word().bits() == 0 { 0 } else { cell.tenant(slot).generation() };
             if let Some(next) = generation.checked_add(1).filter(|_| cell.word().can_be_tenanted()) {
-                let tenancy = Tenancy { free: Arc::clone(&self.free), slot };
-                return Some((tenancy, mint.mint(slot, next)));
+                return Some(Tenancy { key: mint.mint(slot, next), free: Arc::clone(&self.free) });
             }
         }
     }
@@ -128,13 +127,21 @@ impl fmt::Debug for Table {
 /// A task's record owns it, and the registry's entry and the task's handles hold the record: the line is
 /// free when both have let go, and not before (I7).
 pub(crate) struct Tenancy {
+    key: TaskId,
     free: Arc<Queue<u32>>,
-    slot: u32,
+}
+
+impl Tenancy {
+    /// The id that was minted for it, which is the address of the line.
+    #[inline(always)]
+    pub(crate) fn key(&self) -> TaskId {
+        self.key
+    }
 }
 
 impl Drop for Tenancy {
     fn drop(&mut self) {
-        self.free.push(self.slot);
+        self.free.push(self.key.slot());
     }
 }
 
@@ -159,13 +166,15 @@ mod tests {
     fn i7_a_line_is_free_only_when_its_tenancy_is_dropped() {
         let table = Table::new(1).unwrap();
         let mint = Mint::new(&[7; 16]);
-        let (tenancy, first) = table.take(&mint).unwrap();
+        let tenancy = table.take(&mint).unwrap();
+        let first = tenancy.key();
         table.cell(0).unwrap().occupy(first, None, NOW, false);
         assert!(table.take(&mint).is_none(), "taken");
         table.cell(0).unwrap().vacate(GoneReason::Removed);
         assert!(table.take(&mint).is_none(), "vacated, but somebody holds it");
         drop(tenancy);
-        let (tenancy, second) = table.take(&mint).unwrap();
+        let tenancy = table.take(&mint).unwrap();
+        let second = tenancy.key();
         assert_eq!((second.slot(), second.generation()), (first.slot(), first.generation() + 1));
         table.cell(0).unwrap().occupy(second, None, NOW, false);
         assert!(table.cell(0).unwrap().read(first).is_none());

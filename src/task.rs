@@ -60,7 +60,7 @@ pub struct Task {
 
 impl Task {
     pub(crate) fn new(handle: Handle) -> Self {
-        let place = handle.engine.table.place(handle.record.key.slot());
+        let place = handle.engine.table.place(handle.record.key().slot());
         Self { handle, place, alone: false, room: 0, noted: Stamp::default() }
     }
 
@@ -85,7 +85,7 @@ impl Task {
     /// [`ChangeError::NotAllowed`] in any other state than `Pending`.
     pub fn start(&mut self) -> Result<(), ChangeError> {
         self.handle.start()?;
-        let leased = self.handle.record.lock().lease.is_some();
+        let leased = self.handle.record.lock().lease().is_some();
         self.alone = !leased;
         self.room = self.room_on_line();
         self.noted = Stamp::default();

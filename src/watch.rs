@@ -16,7 +16,7 @@ use crate::clock::Stamp;
 use crate::engine::Engine;
 use crate::feed::Subject;
 use crate::id::TaskId;
-use crate::signal::{Interest, Letterbox, News};
+use crate::signal::{Interest, Letterbox, News, Waiters};
 use crate::state::Absent;
 use crate::status::Status;
 use crate::store::Store;
@@ -80,10 +80,10 @@ impl Waiter {
             Some(_) => {}
             None => {
                 drop(cold);
-                return Poll::Ready(Err(self.engine.absent(record.key)));
+                return Poll::Ready(Err(self.engine.absent(record.key())));
             }
         }
-        let number = cold.waiters.get_or_insert_default().seat(self.interest, Arc::clone(&letterbox));
+        let number = cold.rare().waiters.get_or_insert_default().seat(self.interest, Arc::clone(&letterbox));
         if self.interest == Interest::Change
             && let Some(cell) = self.engine.cell(&record)
         {
@@ -114,9 +114,9 @@ impl Drop for Waiter {
         }
         let Some(record) = self.engine.registry.find(subject.key) else { return };
         let mut cold = record.lock();
-        let given_up = cold.waiters.as_mut().and_then(|waiters| waiters.rise(number, &letterbox));
-        if cold.waiters.as_ref().is_some_and(|waiters| waiters.is_empty()) {
-            cold.waiters = None;
+        let given_up = cold.waiters_mut().and_then(|waiters| waiters.rise(number, &letterbox));
+        if cold.waiters().is_some_and(Waiters::is_empty) {
+            cold.rare().waiters = None;
         }
         drop(cold);
         drop(given_up); // With its waker, outside the lock.
