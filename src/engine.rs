@@ -73,16 +73,18 @@ impl Engine {
 
     // ---- finding -------------------------------------------------------------------------------------
 
-    /// The poll (I1): for a minted id from the id to the line, and nothing else.
+    /// The poll (I1).
     #[inline]
     pub(crate) fn poll(&self, id: TaskId) -> Option<Status> {
-        // A client's id is as good as never the address of a line, and if it is, not the stamp's.
-        if let Some(cell) = self.table.cell(id.slot())
-            && let Some(reading) = cell.read(id)
-        {
-            return Some(Status::new(id, self.incarnation, reading, self.pulse.skew_micros()));
-        }
-        self.poll_foreign(id)
+        self.poll_minted(id).or_else(|| self.poll_foreign(id))
+    }
+
+    /// The poll of a minted id: from the id to the line, and nothing else. A client's id is as good as
+    /// never the address of a line, and if it is, not the stamp's.
+    #[inline(always)]
+    fn poll_minted(&self, id: TaskId) -> Option<Status> {
+        let reading = self.table.cell(id.slot())?.read(id)?;
+        Some(Status::new(id, self.incarnation, reading, self.pulse.skew_micros()))
     }
 
     /// The poll of a client's id: through the DashMap to the same line.
@@ -109,14 +111,21 @@ impl Engine {
     }
 
     /// Polls by the page. A first pass loads each line's word, and the cache misses of a chunk overlap;
-    /// the second pass then reads lines that are on their way.
+    /// the second pass then reads lines that are on their way, and the third looks for what has none.
+    /// (With the second and third in one, each status would be put together in one place and copied to
+    /// another.)
     pub(crate) fn poll_many(&self, ids: &[TaskId]) -> Vec<Option<Status>> {
         const CHUNK: usize = 128;
         let mut statuses = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(CHUNK) {
             let warm = |id: &TaskId| self.table.cell(id.slot()).map_or(0, Cell::warm);
             std::hint::black_box(chunk.iter().map(warm).fold(0, |all, word| all ^ word));
-            statuses.extend(chunk.iter().map(|id| self.poll(*id)));
+            statuses.extend(chunk.iter().map(|id| self.poll_minted(*id)));
+        }
+        for (status, id) in statuses.iter_mut().zip(ids) {
+            if status.is_none() {
+                *status = self.poll_foreign(*id);
+            }
         }
         statuses
     }
