@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Sees to it that what the jobs need is there: ci/setup.sh 'COMMAND PACKAGE' lines. Debian packages that
+# are missing are installed, if we may; Rust's own parts are only looked for.
+set -euo pipefail
+
+missing=()
+while read -r command package; do
+    [ -n "$command" ] || continue
+    command -v "$command" >/dev/null || missing+=("$package")
+done <<<"${1-}"
+
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "missing: ${missing[*]}; installing these Debian packages"
+    as_root=
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || { echo "not root, and there is no sudo: install them by hand" >&2; exit 1; }
+        as_root=sudo
+    fi
+    $as_root apt-get update -q
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+fi
+
+for part in rustc cargo rustfmt cargo-clippy; do
+    command -v "$part" >/dev/null || { echo "$part is missing; it comes with Rust's default profile" >&2; exit 1; }
+done
+rustc --version
+cargo --version
+cargo clippy --version
+cargo fmt --version
+cargo fetch --locked --quiet

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Runs everything that decides whether the repository is in order, and ends with one line:
+#
+#     N passed, M failed
+#
+# Counted are the tests and checks that the jobs report, and each job itself: a job that does not even
+# get as far as its first test is one failure. A failing job does not keep the others from running.
+# Leaves with 0 only if nothing failed.
+#
+#     ci/test.sh              all jobs
+#     ci/test.sh lint unit    only these
+#     ci/test.sh --list       what there is
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+# One line a job: its name, which is the script ci/NAME.sh, and what it is for.
+jobs='
+format      rustfmt leaves every file as it is
+lint        clippy and the rules of the house, without a warning
+licences    every dependency has a licence that deny.toml allows
+msrv        nothing newer than the rust-version that Cargo.toml states
+unit        the tests and doc tests of all packages; the documentation builds without a warning
+'
+
+# What the jobs need beside Rust: the command by which it is seen, and the Debian package that has it.
+needs='
+cc   gcc
+ld   binutils
+jq   jq
+'
+
+. ci/lib/report.sh
+
+names=$(awk 'NF { print $1 }' <<<"$jobs")
+if [ "${1-}" = --list ]; then
+    printf '%s' "$jobs" | awk NF
+    exit
+fi
+for name in "$@"; do
+    grep -qx -- "$name" <<<"$names" || { echo "there is no job $name; ci/test.sh --list says what there is" >&2; exit 2; }
+done
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+passed=0 failed=0 verdicts=
+
+run() { # NAME COMMAND...: one job
+    local name=$1 since=$SECONDS verdict=ok
+    shift
+    printf '\n==== %s\n' "$name"
+    "$@" 2>&1 | tee "$log" || verdict=FAILED
+    local p f
+    read -r p f < <(count_results "$log")
+    [ "$verdict" = ok ] && p=$((p + 1)) || f=$((f + 1))
+    # A job whose tests failed is not in order, whatever it says itself.
+    [ "$f" -eq 0 ] || verdict=FAILED
+    passed=$((passed + p)) failed=$((failed + f))
+    verdicts+=$(printf '%-10s %-7s %5d passed %3d failed  %4d s' "$name" "$verdict" "$p" "$f" $((SECONDS - since)))$'\n'
+}
+
+run setup ci/setup.sh "$needs"
+for name in ${*:-$names}; do
+    run "$name" "ci/$name.sh"
+done
+
+printf '\n==== verdict\n%s' "$verdicts"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
