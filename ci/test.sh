@@ -19,6 +19,7 @@ format      rustfmt leaves every file as it is
 lint        clippy and the rules of the house, without a warning
 licences    every dependency has a licence that deny.toml allows
 msrv        nothing newer than the rust-version that Cargo.toml states
+job         the main job of README.md, on a tree made for it and on a real one
 unit        the tests and doc tests of all packages; the documentation builds without a warning
 '
 

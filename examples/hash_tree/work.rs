@@ -29,7 +29,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Unreadable(why) | Failure::Refused(why) => f.write_str(why),
             Failure::Changed { listed, read } => {
-                write!(f, "changed while it was hashed: {listed} bytes were listed, {read} read")
+                write!(f, "has another size than was listed: {listed} bytes, and {read} were read")
             }
         }
     }
@@ -64,18 +64,16 @@ fn read_through(task: &mut Task, mut file: File, size: u64, buffer: &mut [u8]) -
     loop {
         let piece = fill(&mut file, buffer)?;
         read += piece.len() as u64;
-        if read > size {
+        // Looked at before it is counted: so there is never more done than there is.
+        let is_last = piece.len() < CHUNK;
+        if read > size || (is_last && read < size) {
             return Err(Failure::Changed { listed: size, read });
         }
         hasher.update(piece);
-        let is_last = piece.len() < CHUNK;
         task.advance(piece.len() as u64).map_err(|why| Failure::Refused(why.to_string()))?;
         if is_last {
             break;
         }
-    }
-    if read < size {
-        return Err(Failure::Changed { listed: size, read });
     }
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
@@ -138,7 +136,8 @@ mod tests {
         for (name, listed) in [("grown", 2), ("shrunk", 4)] {
             let (hash, details) = hash_of(name, b"abc", listed);
             assert!(matches!(hash, Err(Failure::Changed { read: 3, .. })), "{hash:?}");
-            assert_eq!(details.status().failure_reason(), Some(FailureReason::Error));
+            let status = details.status();
+            assert_eq!((status.failure_reason(), status.done()), (Some(FailureReason::Error), 0));
         }
     }
 
