@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Sees to it that what the jobs need is there: ci/setup.sh 'COMMAND PACKAGE' lines. Debian packages that
-# are missing are installed, if we may; Rust's own parts are only looked for.
+# Sees to it that what the jobs need is there: ci/setup.sh 'COMMAND PACKAGE...', one command a line. Debian
+# packages that are missing are installed, if we may; Rust's own parts are only looked for.
 set -euo pipefail
 
 missing=()
-while read -r command package; do
+while read -r command packages; do
     [ -n "$command" ] || continue
-    command -v "$command" >/dev/null || missing+=("$package")
+    # Several words on purpose.
+    # shellcheck disable=SC2206
+    command -v "$command" >/dev/null || missing+=($packages)
 done <<<"${1-}"
 
 if [ ${#missing[@]} -gt 0 ]; then

@@ -23,10 +23,9 @@ job         the main job of README.md, on a tree made for it and on a real one
 unit        the tests and doc tests of all packages; the documentation builds without a warning
 '
 
-# What the jobs need beside Rust: the command by which it is seen, and the Debian package that has it.
+# What the jobs need beside Rust: a command by which it is seen, and the Debian packages that bring it.
 needs='
-cc   gcc
-ld   binutils
+cc   gcc libc6-dev
 jq   jq
 '
 
