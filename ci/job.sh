@@ -2,7 +2,7 @@
 # The store's main job, as README.md gives it: on a tree made for the purpose, of which everything is
 # known beforehand, on a real one, and on what must be refused.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 . ci/lib/report.sh
 
 cargo build --release --locked --example hash_tree || exit 1

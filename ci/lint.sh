@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Clippy without a warning, and the rules of the house that a grep can see.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 . ci/lib/report.sh
 
 sources() { # all of the repository's Rust, with a zero byte after each name

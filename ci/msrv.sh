@@ -7,7 +7,7 @@
 # incompatible_msrv finds no newer part of the standard library. A newer feature of the language would
 # slip through.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 . ci/lib/report.sh
 
 msrv=$(cargo metadata --no-deps --locked --format-version 1 |

@@ -11,7 +11,7 @@
 #     ci/test.sh lint unit    only these
 #     ci/test.sh --list       what there is
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 # One line a job: its name, which is the script ci/NAME.sh, and what it is for.
 jobs='
@@ -40,26 +40,31 @@ for name in "$@"; do
     grep -qx -- "$name" <<<"$names" || { echo "there is no job $name; ci/test.sh --list says what there is" >&2; exit 2; }
 done
 
+# How long a job may take, in seconds: one that hangs has failed.
+limit=1500
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 passed=0 failed=0 verdicts=
 
 run() { # NAME COMMAND...: one job
-    local name=$1 since=$SECONDS verdict=ok
+    local name=$1 since=$SECONDS verdict=ok p f
     shift
     printf '\n==== %s\n' "$name"
-    "$@" 2>&1 | tee "$log" || verdict=FAILED
-    local p f
+    timeout --kill-after=30 "$limit" "$@" 2>&1 | tee "$log" || verdict=FAILED
+    [ $((SECONDS - since)) -lt "$limit" ] || echo "stopped after $limit s"
     read -r p f < <(count_results "$log")
-    [ "$verdict" = ok ] && p=$((p + 1)) || f=$((f + 1))
     # A job whose tests failed is not in order, whatever it says itself.
     [ "$f" -eq 0 ] || verdict=FAILED
+    if [ "$verdict" = ok ]; then p=$((p + 1)); else f=$((f + 1)); fi
     passed=$((passed + p)) failed=$((failed + f))
     verdicts+=$(printf '%-10s %-7s %5d passed %3d failed  %4d s' "$name" "$verdict" "$p" "$f" $((SECONDS - since)))$'\n'
 }
 
 run setup ci/setup.sh "$needs"
-for name in ${*:-$names}; do
+# shellcheck disable=SC2086 # One word a name.
+[ $# -gt 0 ] || set -- $names
+for name in "$@"; do
     run "$name" "ci/$name.sh"
 done
 

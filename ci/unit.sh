@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests and doc tests of all packages, and their documentation without a warning.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 status=0
 cargo test --workspace --locked --no-fail-fast || status=1

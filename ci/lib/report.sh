@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # How results are read out of what a job has printed. Sourced.
 #
 # Two forms count: the line that Rust's test harness ends each test program with,
