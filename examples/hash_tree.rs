@@ -106,11 +106,11 @@ fn run(options: &Options, tree: &Tree) -> Result<bool, Box<dyn Error>> {
             drop(working);
             hashes
         });
+        let stop_pollers = Stop(stop);
         bar::draw(store, parent.id(), tree.bytes(), &done);
         let hashes = join(workers);
         let finished = parent.succeed(());
-        // Relaxed: joining the pollers is what orders everything.
-        stop.store(true, Ordering::Relaxed);
+        drop(stop_pollers);
         let reports: Vec<Report> = pollers.into_iter().map(join).collect();
         finished.map(|_| (hashes, reports))
     })?;
@@ -150,6 +150,17 @@ fn hash_all(tasks: Vec<Task>, entries: &[Entry]) -> Vec<Result<String, Failure>>
         .zip(entries.par_iter())
         .map_init(|| vec![0; CHUNK], |buffer, (task, entry)| work::hash(task, entry, buffer))
         .collect()
+}
+
+/// Stops the pollers when it is dropped: also when a panic of a worker's goes on here, which otherwise
+/// would wait for them for ever.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        // Relaxed: joining the pollers is what orders everything.
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What a thread came to; its panic goes on here.
