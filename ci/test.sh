@@ -31,6 +31,9 @@ jq   jq
 
 . ci/lib/report.sh
 
+# Where Rust's installer puts it, for shells that have not been told.
+command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+
 names=$(awk 'NF { print $1 }' <<<"$jobs")
 if [ "${1-}" = --list ]; then
     printf '%s' "$jobs" | awk NF
