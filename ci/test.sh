@@ -15,6 +15,7 @@ cd "$(dirname "$0")/.." || exit
 
 # One line a job: its name, which is the script ci/NAME.sh, and what it is for.
 jobs='
+harness     what the jobs print is counted right
 format      rustfmt leaves every file as it is
 lint        clippy and the rules of the house, without a warning
 licences    every dependency has a licence that deny.toml allows
