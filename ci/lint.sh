@@ -32,6 +32,15 @@ files_are_short() {
     [ -z "$long" ] || { echo "over 600 lines:"; echo "$long"; return 1; }
 }
 
+documents_name_what_is_there() {
+    local missing
+    missing=$(grep -noE '`(src|ci|examples|tests)/[^`* ]*`' ./*.md | tr -d '`' |
+        while IFS=: read -r document line path; do
+            [ -e "$path" ] || echo "$document:$line: there is no $path"
+        done)
+    [ -z "$missing" ] || { echo "$missing"; return 1; }
+}
+
 scripts_parse() {
     local script
     for script in .ci/run ci/*.sh ci/lib/*.sh; do
@@ -43,5 +52,6 @@ check "clippy has nothing to say" clippy
 check "only src/sync.rs names atomics" only_sync_names_atomics
 check "no test is switched off" no_test_is_switched_off
 check "no source file is over 600 lines" files_are_short
+check "files that the documents name are there" documents_name_what_is_there
 check "the scripts parse" scripts_parse
 report
