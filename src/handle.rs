@@ -67,7 +67,7 @@ impl Handle {
     }
 
     pub(crate) fn cancelled(&self) -> Cancelled {
-        Cancelled::new(&self.engine, self.id())
+        Cancelled::new(&self.engine, &self.record)
     }
 
     /// Adds to `done`, as one of possibly several writers.

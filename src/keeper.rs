@@ -23,7 +23,7 @@
 //! once more. Both marks are exchanges of the same word, so either the keeper sees the time that was noted
 //! before the mark, or the increment finds the mark gone and puts the task back.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use crate::family::Share;
 use crate::id::{Address, TaskId};
 use crate::record::Record;
 use crate::retention::{Keep, OUTCOMES, Retention, outcome};
-use crate::signal::{Waiters, Wakes};
+use crate::signal::{Letterbox, Waiters, Wakes};
 use crate::state::{GoneReason, State};
 use crate::sync::{Arc, Mutex, Queue, lock};
 use crate::version::Version;
@@ -108,20 +108,38 @@ impl Ended {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Timers are ordered by when they are due.
 struct Timer {
     due: Stamp,
-    key: TaskId,
     what: Due,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
-    Lease,
-    TimeToLive,
-    /// The waiter at this seat waits no longer.
-    Waiter(usize),
+    Lease(TaskId),
+    TimeToLive(Address),
+    /// A waiter waits no longer.
+    Waiter(Arc<Letterbox>),
 }
+
+impl Ord for Timer {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.due.cmp(&other.due)
+    }
+}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Self) -> bool {
+        self.due == other.due
+    }
+}
+
+impl Eq for Timer {}
 
 impl Upkeep {
     pub(crate) fn new() -> Self {
@@ -139,12 +157,12 @@ impl Upkeep {
     }
 
     pub(crate) fn watch_lease(&self, key: TaskId, deadline: Stamp) {
-        self.timers.push(Timer { due: deadline, key, what: Due::Lease });
+        self.timers.push(Timer { due: deadline, what: Due::Lease(key) });
     }
 
-    /// Has the waiter at `seat` of the task `key` woken when its time has run out.
-    pub(crate) fn watch_waiter(&self, key: TaskId, seat: usize, deadline: Stamp) {
-        self.timers.push(Timer { due: deadline, key, what: Due::Waiter(seat) });
+    /// Has a waiter woken when its time has run out.
+    pub(crate) fn watch_waiter(&self, letterbox: &Arc<Letterbox>, deadline: Stamp) {
+        self.timers.push(Timer { due: deadline, what: Due::Waiter(Arc::clone(letterbox)) });
     }
 
     /// Has a task that ended be let go in time.
@@ -152,7 +170,7 @@ impl Upkeep {
         let Some(outcome) = outcome(state) else { return };
         let ttl = record.ttl();
         if let Some(ttl) = ttl {
-            self.timers.push(Timer { due: ended.plus(ttl), key: record.key(), what: Due::TimeToLive });
+            self.timers.push(Timer { due: ended.plus(ttl), what: Due::TimeToLive(record.key().address()) });
         }
         let keep = retention.keep(state);
         if keep.count.is_some() || (ttl.is_none() && keep.age.is_some()) {
@@ -258,24 +276,17 @@ impl Engine {
         while let Some(timer) = self.upkeep.timers.pop() {
             timers.list.push(Reverse(timer));
         }
-        let due = |timers: &BinaryHeap<Reverse<Timer>>| {
-            timers.peek().map(|Reverse(timer)| *timer).filter(|timer| timer.due <= now)
-        };
-        while let Some(timer) = due(&timers.list) {
-            timers.list.pop();
-            let Some(record) = self.registry.find(timer.key) else { continue };
+        while timers.list.peek().is_some_and(|Reverse(timer)| timer.due <= now) {
+            let Some(Reverse(timer)) = timers.list.pop() else { break };
             match timer.what {
-                Due::Lease => {
+                Due::Lease(key) => {
+                    let Some(record) = self.registry.find(key) else { continue };
                     if let Some(due) = self.expire_lease(&record, now, wakes) {
-                        timers.list.push(Reverse(Timer { due, ..timer }));
+                        timers.list.push(Reverse(Timer { due, what: Due::Lease(key) }));
                     }
                 }
-                Due::TimeToLive => self.drop_ended(timer.key.address(), GoneReason::Expired, wakes),
-                Due::Waiter(seat) => {
-                    if let Some(waiters) = record.lock().waiters() {
-                        waiters.tell_time(seat, wakes);
-                    }
-                }
+                Due::TimeToLive(address) => self.drop_ended(address, GoneReason::Expired, wakes),
+                Due::Waiter(letterbox) => letterbox.call(wakes),
             }
         }
         if timers.list.len() > timers.sweep_at {
@@ -286,9 +297,11 @@ impl Engine {
 
     /// Whether there is still anyone whom the timer is for.
     fn is_wanted(&self, timer: &Timer) -> bool {
-        let Due::Waiter(seat) = timer.what else { return self.is_alive(timer.key.address()) };
-        let record = self.registry.find(timer.key);
-        record.is_some_and(|record| record.lock().waiters().is_some_and(|waiters| waiters.is_taken(seat)))
+        match &timer.what {
+            Due::Lease(key) => self.is_alive(key.address()),
+            Due::TimeToLive(address) => self.is_alive(*address),
+            Due::Waiter(letterbox) => letterbox.is_open(),
+        }
     }
 
     /// Lets go of terminal tasks that are past their age, and of those that are too many.
@@ -440,5 +453,66 @@ mod thread {
             *self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
             self.0.changed.notify_all();
         }
+    }
+}
+
+#[cfg(all(test, not(inflight_loom)))]
+#[allow(clippy::unwrap_used, reason = "what tests share fails as they do")]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::new_task::NewTask;
+    use crate::store::Store;
+
+    fn store() -> (Store, ManualClock) {
+        let clock = ManualClock::new();
+        let builder = Store::builder().capacity(4096).clock(clock.clone()).keeper(KeeperMode::Manual);
+        (builder.retain(Retention::forever()).build().unwrap(), clock)
+    }
+
+    // A timer named the seat of its waiter, and was taken for whoever sat there later.
+    #[test]
+    fn i6_the_timers_of_waiters_who_have_gone_are_swept_out() {
+        let (store, _) = store();
+        let task = store.create(NewTask::new("test")).unwrap();
+        let timers = || lock(&store.engine.upkeep.lists).timers.list.len();
+        let mut waits: Vec<_> = (0..10).map(|_| store.wait_timeout(task.id(), Duration::MAX)).collect();
+        for round in 0..100 {
+            for wait in &mut waits {
+                let mut context = Context::from_waker(Waker::noop());
+                assert!(Pin::new(&mut *wait).poll(&mut context).is_pending());
+            }
+            store.tick();
+            assert!(timers() <= 2 * SLACK, "round {round}: {}", timers());
+            waits = (0..100).map(|_| store.wait_timeout(task.id(), Duration::MAX)).collect();
+        }
+    }
+
+    #[test]
+    fn i6_the_keeper_looks_at_what_changes_and_not_at_what_is_watched() {
+        let (store, clock) = store();
+        let mut tasks: Vec<_> = (0..1_000).map(|_| store.create(NewTask::new("test")).unwrap()).collect();
+        tasks.iter_mut().for_each(|task| task.start().unwrap());
+        let _watches: Vec<_> = tasks.iter().map(|task| store.watch(task.id())).collect();
+        let tick = || {
+            clock.advance(Duration::from_millis(50));
+            store.tick();
+            lock(&store.engine.upkeep.lists).active.len()
+        };
+        for _ in 0..3 {
+            tick();
+        }
+        assert_eq!(tick(), 0, "all are quiet");
+        for task in tasks.iter_mut().take(7) {
+            task.advance(1).unwrap();
+        }
+        assert_eq!(tick(), 7);
+        for _ in 0..2 {
+            tick();
+        }
+        assert_eq!(tick(), 0);
     }
 }

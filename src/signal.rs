@@ -7,10 +7,16 @@
 //!
 //! # No wake-up is lost (I6)
 //!
-//! A waiter takes its seat under the record's lock and looks at the task once more before it lets go. A
-//! change comes before, and is seen by that look, or after, and finds the letterbox. A waiter that has a
-//! seat first leaves its waker, under the letterbox's lock, and then looks: a change either finds the
-//! waker, or has looked for it before it was left, and so has stored its word before the waiter's look.
+//! A waiter takes its seat under the record's lock, when it is made, and finds the task live there. So the
+//! end and the removal come later, and find the letterbox. When it is polled, it first leaves its waker,
+//! under the letterbox's lock, and then looks at the task: a change either finds the waker, or has looked
+//! for it before it was left, and so has stored its word before the waiter's look.
+//!
+//! # What a waiter can cost (I6)
+//!
+//! A waiter that is dropped gives up its seat. One that is forgotten keeps it until the task ends, and then
+//! the store has nothing of it any more, its waker included. A timer holds a letterbox, but no seat, and is
+//! swept out when the letterbox is of no use (`keeper.rs`).
 //!
 //! Wakers are code of a user's. They are cloned, called and dropped with no lock held, and a panic in one
 //! of them ends there.
@@ -38,9 +44,18 @@ impl Wakes {
     /// Calls them all. The caller holds no lock.
     pub(crate) fn wake(self) {
         for waker in self.0 {
-            // Nothing of the store's is touched in there, and the panic hook has told of the panic.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            contained(|| waker.wake());
         }
+    }
+}
+
+/// Runs code of a user's, and lets no panic out of it.
+fn contained(call: impl FnOnce()) {
+    // Nothing of the store's is touched in there, and the panic hook has told of the panic.
+    let Err(panic) = catch_unwind(AssertUnwindSafe(call)) else { return };
+    // What was thrown is the user's as well. If it throws when it is dropped, that is not dropped.
+    if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(worse);
     }
 }
 
@@ -70,20 +85,24 @@ struct Letter {
     /// What a waiter for changes has seen.
     seen: Option<Version>,
     news: Option<News>,
+    /// Its owner has gone.
+    shut: bool,
 }
 
 impl Letterbox {
-    pub(crate) fn new(waker: Waker, seen: Option<Version>) -> Self {
-        Self(Mutex::new(Letter { waker: Some(waker), seen, news: None }))
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Letter { waker: None, seen: None, news: None, shut: false }))
     }
 
-    /// Leaves a waker, and gives the news if there are any. Wakers are cloned and dropped outside the lock.
+    /// Gives the news; if there are none, leaves a waker. Wakers are cloned and dropped outside the lock.
     pub(crate) fn leave(&self, waker: &Waker, seen: Option<Version>) -> Option<News> {
         let mut replacement = Some(waker.clone());
         let mut letter = lock(&self.0);
-        std::mem::swap(&mut letter.waker, &mut replacement);
-        letter.seen = seen;
         let news = letter.news;
+        if news.is_none() {
+            std::mem::swap(&mut letter.waker, &mut replacement);
+            letter.seen = seen;
+        }
         drop(letter);
         drop(replacement);
         news
@@ -93,10 +112,28 @@ impl Letterbox {
         lock(&self.0).news
     }
 
-    /// Takes the waker, unless its owner has seen `version` already.
-    fn call(&self, version: Option<Version>, wakes: &mut Wakes) {
+    /// Shuts it: its owner waits no longer. Gives the waker, which is to be dropped with no lock held.
+    pub(crate) fn shut(&self) -> Option<Waker> {
         let mut letter = lock(&self.0);
-        if version.is_none() || letter.seen < version {
+        letter.shut = true;
+        letter.waker.take()
+    }
+
+    /// Whether its owner still waits for news.
+    pub(crate) fn is_open(&self) -> bool {
+        let letter = lock(&self.0);
+        !letter.shut && letter.news.is_none()
+    }
+
+    /// Takes the waker.
+    pub(crate) fn call(&self, wakes: &mut Wakes) {
+        wakes.0.extend(lock(&self.0).waker.take());
+    }
+
+    /// Takes the waker, unless its owner has seen `version` already.
+    fn call_for(&self, version: Version, wakes: &mut Wakes) {
+        let mut letter = lock(&self.0);
+        if letter.seen < Some(version) {
             wakes.0.extend(letter.waker.take());
         }
     }
@@ -119,10 +156,11 @@ impl Waiters {
         self.0.insert((interest, letterbox))
     }
 
-    /// Gives the seat up, if it is still that letterbox's. What comes back is to be dropped outside the lock.
-    pub(crate) fn rise(&mut self, seat: usize, letterbox: &Arc<Letterbox>) -> Option<Arc<Letterbox>> {
-        self.0.get(seat).filter(|(_, sitting)| Arc::ptr_eq(sitting, letterbox))?;
-        self.0.try_remove(seat).map(|(_, letterbox)| letterbox)
+    /// Gives the seat up, if it is still that letterbox's, of which the caller holds another share.
+    pub(crate) fn rise(&mut self, seat: usize, letterbox: &Arc<Letterbox>) {
+        if self.0.get(seat).is_some_and(|(_, sitting)| Arc::ptr_eq(sitting, letterbox)) {
+            self.0.remove(seat);
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -144,18 +182,11 @@ impl Waiters {
     /// A transition that is not the end, a message, a total, a request to cancel, or progress: the task
     /// is at `version` now.
     pub(crate) fn tell_change(&self, version: Version, wakes: &mut Wakes) {
-        self.of(Interest::Change).for_each(|letterbox| letterbox.call(Some(version), wakes));
+        self.of(Interest::Change).for_each(|letterbox| letterbox.call_for(version, wakes));
     }
 
     pub(crate) fn tell_cancel(&self, wakes: &mut Wakes) {
-        self.of(Interest::Cancel).for_each(|letterbox| letterbox.call(None, wakes));
-    }
-
-    /// The timer of whoever sits at `seat` has run down.
-    pub(crate) fn tell_time(&self, seat: usize, wakes: &mut Wakes) {
-        if let Some((_, letterbox)) = self.0.get(seat) {
-            letterbox.call(None, wakes);
-        }
+        self.of(Interest::Cancel).for_each(|letterbox| letterbox.call(wakes));
     }
 
     /// The end, or the removal: everybody is told, and nobody needs a seat any more.
@@ -163,10 +194,5 @@ impl Waiters {
         for (_, letterbox) in self.0.drain() {
             letterbox.deliver(news, wakes);
         }
-    }
-
-    /// Whether `seat` is taken.
-    pub(crate) fn is_taken(&self, seat: usize) -> bool {
-        self.0.contains(seat)
     }
 }

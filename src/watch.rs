@@ -11,24 +11,30 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use futures_core::Stream;
+use futures_core::stream::FusedStream;
 
 use crate::clock::Stamp;
 use crate::engine::Engine;
 use crate::feed::Subject;
 use crate::id::TaskId;
-use crate::signal::{Interest, Letterbox, News, Waiters};
+use crate::record::Record;
+use crate::signal::{Interest, Letterbox, News};
 use crate::state::Absent;
 use crate::status::Status;
 use crate::store::Store;
 use crate::sync::Arc;
 use crate::version::Version;
 
-/// One who waits for a task: has no seat at first, and takes one when there is something to wait for.
+/// One who waits for a task, and from when it is made misses neither its end nor its removal.
 struct Waiter {
     engine: StdArc<Engine>,
-    id: TaskId,
-    interest: Interest,
-    seat: Option<Seat>,
+    standing: Standing,
+}
+
+enum Standing {
+    /// There is nothing to wait for: the task had ended, or there was none.
+    Settled(News),
+    Seated(Seat),
 }
 
 struct Seat {
@@ -38,64 +44,87 @@ struct Seat {
 }
 
 impl Waiter {
-    fn new(engine: StdArc<Engine>, id: TaskId, interest: Interest) -> Self {
-        Self { engine, id, interest, seat: None }
+    /// One who waits for the task `id`. Who has `seen` its end waits for its removal.
+    fn new(engine: &StdArc<Engine>, id: TaskId, interest: Interest, seen: Option<Version>) -> Self {
+        match engine.poll(id) {
+            Some(status) if is_unseen_end(&status, seen) => Self::settled(engine, News::Ended(status)),
+            Some(_) => match engine.find(id) {
+                Some(record) => Self::seated(engine, &record, interest, seen),
+                None => Self::settled(engine, News::Gone(engine.absent(id))),
+            },
+            None => Self::settled(engine, News::Gone(engine.absent(id))),
+        }
+    }
+
+    fn settled(engine: &StdArc<Engine>, news: News) -> Self {
+        Self { engine: StdArc::clone(engine), standing: Standing::Settled(news) }
+    }
+
+    /// One who waits for the task of this record.
+    fn seated(
+        engine: &StdArc<Engine>,
+        record: &Arc<Record>,
+        interest: Interest,
+        seen: Option<Version>,
+    ) -> Self {
+        let subject = engine.subject(record);
+        let letterbox = Arc::new(Letterbox::new());
+        let mut cold = record.lock();
+        // Under the lock nothing changes but progress; for that see `keeper.rs`.
+        match engine.poll_line(subject) {
+            Some(status) if is_unseen_end(&status, seen) => {
+                return Self::settled(engine, News::Ended(status));
+            }
+            Some(_) => {}
+            None => {
+                drop(cold);
+                return Self::settled(engine, News::Gone(engine.absent(subject.key)));
+            }
+        }
+        let number = cold.rare().waiters.get_or_insert_default().seat(interest, Arc::clone(&letterbox));
+        if interest == Interest::Change
+            && let Some(cell) = engine.cell(record)
+        {
+            cell.observe();
+        }
+        drop(cold);
+        if interest == Interest::Change {
+            engine.stir(record);
+        }
+        let seat = Seat { number, subject, letterbox };
+        Self { engine: StdArc::clone(engine), standing: Standing::Seated(seat) }
     }
 
     /// The first status that `is_awaited`; the last one, if the task has ended; or why there is none.
     /// `seen` is what a waiter for changes has seen.
     fn poll(
-        &mut self,
+        &self,
         context: &Context<'_>,
         seen: Option<Version>,
         is_awaited: impl Fn(&Status) -> bool,
     ) -> Poll<Result<Status, Absent>> {
-        if let Some(seat) = &self.seat {
-            // First the waker, then the look: see `signal.rs`.
-            if let Some(news) = seat.letterbox.leave(context.waker(), seen) {
-                return Poll::Ready(read(news));
-            }
-            return match self.engine.poll_line(seat.subject) {
-                Some(status) if is_awaited(&status) => Poll::Ready(Ok(status)),
-                Some(_) => Poll::Pending,
-                // It went between the two looks, and left word of it.
-                None => Poll::Ready(
-                    seat.letterbox.news().map_or_else(|| Err(self.engine.absent(seat.subject.key)), read),
-                ),
-            };
-        }
-        match self.engine.poll(self.id) {
-            Some(status) if is_awaited(&status) => return Poll::Ready(Ok(status)),
-            Some(_) => {}
-            None => return Poll::Ready(Err(self.engine.absent(self.id))),
-        }
-        let Some(record) = self.engine.find(self.id) else {
-            return Poll::Ready(Err(self.engine.absent(self.id)));
+        let seat = match &self.standing {
+            Standing::Settled(news) => return Poll::Ready(read(*news)),
+            Standing::Seated(seat) => seat,
         };
-        let letterbox = Arc::new(Letterbox::new(context.waker().clone(), seen));
-        let mut cold = record.lock();
-        // Under the lock nothing changes but progress; for that see `keeper.rs`.
-        match self.engine.status(&record) {
-            Some(status) if is_awaited(&status) => return Poll::Ready(Ok(status)),
-            Some(_) => {}
-            None => {
-                drop(cold);
-                return Poll::Ready(Err(self.engine.absent(record.key())));
-            }
+        // First the waker, then the look: see `signal.rs`.
+        if let Some(news) = seat.letterbox.leave(context.waker(), seen) {
+            return Poll::Ready(read(news));
         }
-        let number = cold.rare().waiters.get_or_insert_default().seat(self.interest, Arc::clone(&letterbox));
-        if self.interest == Interest::Change
-            && let Some(cell) = self.engine.cell(&record)
-        {
-            cell.observe();
+        match self.engine.poll_line(seat.subject) {
+            Some(status) if is_awaited(&status) => Poll::Ready(Ok(status)),
+            Some(_) => Poll::Pending,
+            // It went between the two looks, and left word of it.
+            None => Poll::Ready(
+                seat.letterbox.news().map_or_else(|| Err(self.engine.absent(seat.subject.key)), read),
+            ),
         }
-        drop(cold);
-        if self.interest == Interest::Change {
-            self.engine.stir(&record);
-        }
-        self.seat = Some(Seat { number, subject: self.engine.subject(&record), letterbox });
-        Poll::Pending
     }
+}
+
+/// Whether the task has ended, and that is news to who has seen `seen`.
+fn is_unseen_end(status: &Status, seen: Option<Version>) -> bool {
+    status.is_terminal() && seen.is_none_or(|seen| status.version() > seen)
 }
 
 fn read(news: News) -> Result<Status, Absent> {
@@ -107,25 +136,29 @@ fn read(news: News) -> Result<Status, Absent> {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let Some(Seat { number, subject, letterbox }) = self.seat.take() else { return };
+        let Standing::Seated(Seat { number, subject, letterbox }) = &self.standing else { return };
+        // What is dropped here may be the last of a waker: no lock is held.
+        drop(letterbox.shut());
         // Whoever has news has been shown out.
         if letterbox.news().is_some() {
             return;
         }
         let Some(record) = self.engine.registry.find(subject.key) else { return };
         let mut cold = record.lock();
-        let given_up = cold.waiters_mut().and_then(|waiters| waiters.rise(number, &letterbox));
-        if cold.waiters().is_some_and(Waiters::is_empty) {
+        let Some(waiters) = cold.waiters_mut() else { return };
+        waiters.rise(*number, letterbox);
+        if waiters.is_empty() {
             cold.rare().waiters = None;
         }
-        drop(cold);
-        drop(given_up); // With its waker, outside the lock.
     }
 }
 
 impl fmt::Debug for Waiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiter").field("id", &self.id).field("interest", &self.interest).finish()
+        match &self.standing {
+            Standing::Settled(news) => f.debug_tuple("Settled").field(news).finish(),
+            Standing::Seated(seat) => f.debug_tuple("Seated").field(&seat.subject.id).finish(),
+        }
     }
 }
 
@@ -141,7 +174,7 @@ pub struct Wait {
 impl Future for Wait {
     type Output = Result<Status, Absent>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.waiter.poll(context, None, Status::is_terminal)
     }
 }
@@ -164,7 +197,7 @@ impl Future for WaitTimeout {
         if let Poll::Ready(ended) = this.waiter.poll(context, None, Status::is_terminal) {
             return Poll::Ready(ended.map_err(WaitError::Absent));
         }
-        let Some(seat) = &this.waiter.seat else { return Poll::Pending };
+        let Standing::Seated(seat) = &this.waiter.standing else { return Poll::Pending };
         let engine = &this.waiter.engine;
         // The timers go by the time of the tick, which may be ahead of the clock by a unit.
         if engine.clock.now().max(engine.pulse.now()) >= this.deadline
@@ -173,7 +206,7 @@ impl Future for WaitTimeout {
             return Poll::Ready(Err(WaitError::TimedOut(status)));
         }
         if !std::mem::replace(&mut this.timed, true) {
-            engine.upkeep.watch_waiter(seat.subject.key, seat.number, this.deadline);
+            engine.upkeep.watch_waiter(&seat.letterbox, this.deadline);
         }
         Poll::Pending
     }
@@ -212,7 +245,7 @@ pub struct ChangedSince {
 impl Future for ChangedSince {
     type Output = Result<Status, Absent>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let seen = self.seen;
         self.waiter.poll(context, Some(seen), |status| status.version() > seen)
     }
@@ -266,6 +299,12 @@ impl Stream for Watch {
     }
 }
 
+impl FusedStream for Watch {
+    fn is_terminated(&self) -> bool {
+        self.ended.is_some()
+    }
+}
+
 /// Resolves when cancellation of a task is requested, or the task ends: what
 /// [`Task::cancelled`](crate::Task::cancelled) gives.
 ///
@@ -277,23 +316,24 @@ pub struct Cancelled {
 }
 
 impl Cancelled {
-    pub(crate) fn new(engine: &StdArc<Engine>, id: TaskId) -> Self {
-        Self { waiter: Waiter::new(StdArc::clone(engine), id, Interest::Cancel) }
+    pub(crate) fn new(engine: &StdArc<Engine>, record: &Arc<Record>) -> Self {
+        // By the record, not by the id, which a client may have used again.
+        Self { waiter: Waiter::seated(engine, record, Interest::Cancel, None) }
     }
 }
 
 impl Future for Cancelled {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let is_over = |status: &Status| status.cancel_requested() || status.is_terminal();
         self.waiter.poll(context, None, is_over).map(|_| ())
     }
 }
 
 impl Store {
-    fn waiter(&self, id: TaskId, interest: Interest) -> Waiter {
-        Waiter::new(StdArc::clone(&self.engine), id, interest)
+    fn waiter(&self, id: TaskId, interest: Interest, seen: Option<Version>) -> Waiter {
+        Waiter::new(&self.engine, id, interest, seen)
     }
 
     /// Waits for a task to end.
@@ -321,7 +361,7 @@ impl Store {
     /// # std::task::Poll::Ready(drop(wait()));
     /// ```
     pub fn wait(&self, id: impl Into<TaskId>) -> Wait {
-        Wait { waiter: self.waiter(id.into(), Interest::End), _store: self.clone() }
+        Wait { waiter: self.waiter(id.into(), Interest::End, None), _store: self.clone() }
     }
 
     /// Waits for a task to end, for `span` at most, counted from now by the store's clock.
@@ -344,7 +384,7 @@ impl Store {
     pub fn wait_timeout(&self, id: impl Into<TaskId>, span: Duration) -> WaitTimeout {
         let deadline = self.engine.clock.now().plus(span);
         WaitTimeout {
-            waiter: self.waiter(id.into(), Interest::End),
+            waiter: self.waiter(id.into(), Interest::End, None),
             deadline,
             timed: false,
             _store: self.clone(),
@@ -393,7 +433,8 @@ impl Store {
     /// # std::task::Poll::Ready(drop(wait()));
     /// ```
     pub fn changed_since(&self, id: impl Into<TaskId>, seen: Version) -> ChangedSince {
-        ChangedSince { waiter: self.waiter(id.into(), Interest::Change), seen, _store: self.clone() }
+        let waiter = self.waiter(id.into(), Interest::Change, Some(seen));
+        ChangedSince { waiter, seen, _store: self.clone() }
     }
 
     /// The statuses of a task as they change, from the present one to the terminal one.
@@ -414,7 +455,7 @@ impl Store {
     /// # drop(watch());
     /// ```
     pub fn watch(&self, id: impl Into<TaskId>) -> Watch {
-        let waiter = self.waiter(id.into(), Interest::Change);
+        let waiter = self.waiter(id.into(), Interest::Change, None);
         Watch { waiter, seen: None, ended: None, _store: self.clone() }
     }
 }
