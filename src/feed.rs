@@ -336,3 +336,80 @@ impl std::fmt::Debug for Feed {
         f.debug_struct("Feed").field("limit", &(self.limit * LANES)).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(inflight_loom)))]
+mod tests {
+    use super::*;
+    use crate::id::Mint;
+
+    const LIMIT: usize = 64 * LANES;
+
+    fn subjects() -> impl Iterator<Item = Subject> {
+        let mint = Mint::new(&[7; 16]);
+        (0..10_000).map(move |slot| {
+            let key = mint.mint(slot, 1);
+            Subject { key, id: key, epoch: 1 }
+        })
+    }
+
+    fn note(feed: &Feed, subject: Subject) {
+        feed.note(subject, Event::Changed, &mut Wakes::default());
+    }
+
+    fn entries(feed: &Feed) -> usize {
+        feed.lanes.iter().map(|lane| lock(lane).entries.len()).sum()
+    }
+
+    #[test]
+    fn i8_a_reader_that_never_drains_costs_no_more_than_the_limit() {
+        let feed = Feed::new(LIMIT);
+        let lazy = feed.subscribe().unwrap();
+        for subject in subjects() {
+            note(&feed, subject);
+            assert!(entries(&feed) <= LIMIT);
+        }
+        assert!(feed.take(lazy).is_err());
+        assert_eq!((entries(&feed), feed.take(lazy).map(|taken| taken.len()).ok()), (0, Some(0)));
+        let capacity: usize = feed.lanes.iter().map(|lane| lock(lane).entries.capacity()).sum();
+        assert!(capacity <= 2 * LIMIT, "{capacity}");
+    }
+
+    #[test]
+    fn i8_an_entry_is_kept_for_the_slowest_reader_and_no_longer() {
+        let feed = Feed::new(LIMIT);
+        let subject = subjects().next().unwrap();
+        note(&feed, subject);
+        assert_eq!(entries(&feed), 0, "nobody reads");
+        let (quick, slow) = (feed.subscribe().unwrap(), feed.subscribe().unwrap());
+        let len = |taken: Result<Vec<Taken>, Lagged>| taken.map(|taken| taken.len()).ok();
+        for _ in 0..1_000 {
+            note(&feed, subject);
+            assert_eq!(len(feed.take(quick)), Some(1));
+            assert_eq!(entries(&feed), 1, "one entry a task, not one a change");
+        }
+        assert_eq!(len(feed.take(slow)), Some(1));
+        assert_eq!(entries(&feed), 0);
+        note(&feed, subject);
+        feed.unsubscribe(slow);
+        assert_eq!(entries(&feed), 1, "the quick one has not seen it");
+        feed.unsubscribe(quick);
+        assert_eq!(entries(&feed), 0);
+        assert!(!feed.is_read());
+    }
+
+    #[test]
+    fn i8_a_drain_takes_what_has_changed_and_not_what_others_have_yet_to_see() {
+        let feed = Feed::new(1 << 20);
+        let (quick, _slow) = (feed.subscribe().unwrap(), feed.subscribe().unwrap());
+        subjects().for_each(|subject| note(&feed, subject));
+        assert_eq!(feed.take(quick).map(|taken| taken.len()).ok(), Some(10_000));
+        let changed: Vec<Subject> = subjects().step_by(100).collect();
+        changed.iter().for_each(|subject| note(&feed, *subject));
+        let taken = feed.take(quick).map_err(|_| "lagged").unwrap();
+        let mut taken: Vec<TaskId> = taken.iter().map(|taken| taken.subject.key).collect();
+        let mut changed: Vec<TaskId> = changed.iter().map(|subject| subject.key).collect();
+        taken.sort_unstable();
+        changed.sort_unstable();
+        assert_eq!(taken, changed);
+    }
+}

@@ -17,7 +17,8 @@
 //!
 //! A reader that subscribes to the feed finds tasks that have been noted in this tick and, as nobody
 //! observed them, are not on the list. It moves the time on, so that from then on increments are noted
-//! again; and at the next tick each line is looked at, once, for a time that is as late as the reader.
+//! again; and at the next tick each line is looked at, once, and a task whose time is as late as that is
+//! put on the list. Its own moving of the time is no tick: what is quiet is told by the ticks alone.
 //!
 //! When the keeper drops a task from the list it first takes the mark away, and then looks at `updated`
 //! once more. Both marks are exchanges of the same word, so either the keeper sees the time that was noted
@@ -27,6 +28,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
+use crate::cell::Cell;
 use crate::clock::{STAMP_BITS, Stamp};
 use crate::engine::Engine;
 use crate::family::Share;
@@ -36,7 +38,6 @@ use crate::retention::{Keep, OUTCOMES, Retention, outcome};
 use crate::signal::{Letterbox, Waiters, Wakes};
 use crate::state::{GoneReason, State};
 use crate::sync::{Arc, Mutex, Queue, lock};
-use crate::version::Version;
 
 /// How many entries the keeper's lists may grow by before those that are of no use are swept out.
 const SLACK: usize = 1024;
@@ -52,20 +53,16 @@ pub(crate) struct Upkeep {
 #[derive(Default)]
 struct Lists {
     /// Tasks that are sampled at each tick.
-    active: Vec<Active>,
+    active: Vec<Arc<Record>>,
     /// Terminal tasks by outcome, the longest ended first; and those that are past their age, but have a
     /// time to live of their own.
     retired: [Sweeping<VecDeque<Retired>>; OUTCOMES],
     past_age: [Sweeping<VecDeque<Retired>>; OUTCOMES],
     timers: Sweeping<BinaryHeap<Reverse<Timer>>>,
+    /// The time of the last tick.
+    ticked: Stamp,
     /// The feed has a new reader, and silent increments since this time are unknown to it.
     unread_since: Option<Stamp>,
-}
-
-struct Active {
-    record: Arc<Record>,
-    /// What the last sample found.
-    seen: Option<Version>,
 }
 
 /// A list, and the length at which what is of no use is swept out of it: twice what was left the last
@@ -185,9 +182,10 @@ impl Engine {
     pub(crate) fn tick(&self) {
         let mut wakes = Wakes::default();
         let mut lists = lock(&self.upkeep.lists);
-        let (before, now) = self.pulse.beat(&self.clock);
+        let (_, now) = self.pulse.beat(&self.clock);
+        let before = std::mem::replace(&mut lists.ticked, now);
         if let Some(since) = lists.unread_since.take() {
-            self.note_silent(since, &mut wakes);
+            self.stir_silent(since);
         }
         self.sample(&mut lists.active, before, &mut wakes);
         self.fire_timers(&mut lists.timers, now, &mut wakes);
@@ -197,13 +195,13 @@ impl Engine {
     }
 
     /// Samples the active tasks, and drops those that were quiet for a whole tick.
-    fn sample(&self, active: &mut Vec<Active>, before: Stamp, wakes: &mut Wakes) {
+    fn sample(&self, active: &mut Vec<Arc<Record>>, before: Stamp, wakes: &mut Wakes) {
         while let Some(record) = self.upkeep.stirred.pop() {
-            active.push(Active { record, seen: None });
+            active.push(record);
         }
-        active.retain_mut(|Active { record, seen }| {
+        active.retain(|record| {
             let Some(cell) = self.cell(record) else { return false };
-            if !self.sample_one(record, seen, wakes) {
+            if !self.sample_one(record, cell, wakes) {
                 return false;
             }
             if cell.updated() >= before {
@@ -218,23 +216,24 @@ impl Engine {
     }
 
     /// Brings the sums of the task's parent up to date, and tells who observes the task if it has made
-    /// progress. Gives whether it lives.
-    fn sample_one(&self, record: &Record, seen: &mut Option<Version>, wakes: &mut Wakes) -> bool {
+    /// progress that they have not been told of. Gives whether it lives.
+    fn sample_one(&self, record: &Record, cell: Cell<'_>, wakes: &mut Wakes) -> bool {
         let mut cold = record.lock();
         let live = self.status(record).filter(|status| !status.is_terminal());
         let Some(status) = live else {
             return false; // Its end was told by who ended it.
         };
-        let version = status.version();
-        if seen.replace(version) != Some(version) {
-            cold.roll_up(|share| Share { done: status.done(), ..share });
+        let done = status.done();
+        cold.roll_up(|share| Share { done, ..share });
+        // Who changes the word tells of what is done by then (`Engine::announce`).
+        if cell.tell(done) {
             if let Some(waiters) = cold.waiters() {
-                waiters.tell_change(version, wakes);
+                waiters.tell_change(status.version(), wakes);
             }
             self.note_change(record, wakes);
         }
         let is_observed = cold.has_parent() || cold.waiters().is_some_and(Waiters::want_progress);
-        if !is_observed && let Some(cell) = self.cell(record) {
+        if !is_observed {
             cell.ignore();
         }
         true
@@ -243,7 +242,7 @@ impl Engine {
     // ---- a new reader of the feed ---------------------------------------------------------------------
 
     /// A new reader: what is silent in the present tick, because nobody read the feed when it was noted,
-    /// is noted for it at the next.
+    /// is sampled for it from the next tick on.
     pub(crate) fn subscribe(&self) -> Option<usize> {
         let mut lists = lock(&self.upkeep.lists);
         let reader = self.feed.subscribe()?;
@@ -252,8 +251,9 @@ impl Engine {
         Some(reader)
     }
 
-    /// Notes all live tasks that made progress since then: once for each new reader, a look at each line.
-    fn note_silent(&self, since: Stamp, wakes: &mut Wakes) {
+    /// Has all live tasks sampled that made progress since then: once for each new reader, a look at each
+    /// line.
+    fn stir_silent(&self, since: Stamp) {
         for slot in 0..self.table.used() {
             let Some(cell) = self.table.cell(slot) else { return };
             let word = cell.word();
@@ -261,10 +261,7 @@ impl Engine {
                 continue;
             }
             if let Some(record) = self.registry.find(cell.tenant(slot)) {
-                let _cold = record.lock();
-                if self.status(&record).is_some() {
-                    self.note_change(&record, wakes);
-                }
+                self.stir(&record);
             }
         }
     }

@@ -267,12 +267,14 @@ impl Engine {
     /// it wakes anyone.
     fn announce(&self, record: &Arc<Record>, cold: MutexGuard<'_, Cold>, after: Word) {
         let mut wakes = Wakes::default();
-        if let Some(waiters) = cold.waiters()
-            && let Some(status) = self.status(record)
-        {
-            waiters.tell_change(status.version(), &mut wakes);
-            if after.cancel_requested() {
-                waiters.tell_cancel(&mut wakes);
+        if let (Some(cell), Some(status)) = (self.cell(record), self.status(record)) {
+            // The progress that this tells of the keeper need not tell again.
+            cell.tell(status.done());
+            if let Some(waiters) = cold.waiters() {
+                waiters.tell_change(status.version(), &mut wakes);
+                if after.cancel_requested() {
+                    waiters.tell_cancel(&mut wakes);
+                }
             }
         }
         self.note_change(record, &mut wakes);

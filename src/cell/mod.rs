@@ -9,7 +9,7 @@
 //! created    id bits 112..128 │ when the task was created
 //! started    id bits  64..80  │ when this attempt was first started
 //! updated    ended:1    │ when the task last changed; of a terminal task, when it ended
-//! frozen     done, at the terminal transition
+//! frozen     done, at the terminal transition; until then, as those who observe the task were last told
 //! ```
 //!
 //! The id bits in *stamp*, *created* and *started*, with the slot number that is the line's own place,
@@ -276,6 +276,7 @@ impl<'a> Cell<'a> {
         self.0[CREATED].store(place >> ID_SHIFT << ID_SHIFT | now.bits(), Ordering::Release);
         self.0[STARTED].store((place & ID_MASK) << ID_SHIFT, Ordering::Release);
         self.0[UPDATED].store(now.bits(), Ordering::Release);
+        self.0[FROZEN].store(0, Ordering::Release);
         let tenanted = vacant.tenanted();
         let word = if observed { tenanted.observed() } else { tenanted };
         // Release: pairs with the Acquire in `word`. A plain store does: nobody else writes a vacant word.
@@ -339,6 +340,19 @@ impl<'a> Cell<'a> {
     pub(crate) fn freeze(self, done: u64) {
         // Release: pairs with the Acquire in `read`.
         self.0[FROZEN].store(done, Ordering::Release);
+    }
+
+    /// Notes that those who observe the task are told of `done`; gives whether it is other than they were
+    /// told before. Not after the end.
+    pub(crate) fn tell(self, done: u64) -> bool {
+        // Relaxed: until the end nobody reads or writes this but whoever holds the record's lock.
+        let is_news = self.0[FROZEN].load(Ordering::Relaxed) != done;
+        if is_news {
+            // Release: pairs with the Acquire in `read`, as all fields do: a reader that takes this for an
+            // earlier tenant's count sees that the word was vacated.
+            self.0[FROZEN].store(done, Ordering::Release);
+        }
+        is_news
     }
 
     /// Sets `updated` to the time of the end, and marks it, so that a `touch` under way fails. After
