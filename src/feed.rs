@@ -133,8 +133,9 @@ impl Feed {
         }
     }
 
-    /// A new reader, that has seen everything up to now; gives its number. `None` if there are too many.
-    pub(crate) fn subscribe(&self) -> Option<usize> {
+    /// A new reader, that has seen everything up to now; gives its number, and whether there was no other.
+    /// `None` if there are too many.
+    pub(crate) fn subscribe(&self) -> Option<(usize, bool)> {
         let mut sleepers = lock(&self.sleepers);
         if sleepers.len() >= MAX_READERS {
             return None;
@@ -143,13 +144,13 @@ impl Feed {
         drop(sleepers);
         // Relaxed: see `is_read`. Before the cursors, so that no change is noted that a cursor then skips
         // without the task showing it.
-        self.readers.fetch_add(1, Ordering::Relaxed);
+        let is_first = self.readers.fetch_add(1, Ordering::Relaxed) == 0;
         for lane in &self.lanes {
             let mut lane = lock(lane);
             let seen = lane.last;
             lane.cursors.insert(reader, Cursor { seen, lagged: false });
         }
-        Some(reader)
+        Some((reader, is_first))
     }
 
     pub(crate) fn unsubscribe(&self, reader: usize) {
@@ -352,6 +353,10 @@ mod tests {
         })
     }
 
+    fn subscribe(feed: &Feed) -> usize {
+        feed.subscribe().expect("there is room").0
+    }
+
     fn note(feed: &Feed, subject: Subject) {
         feed.note(subject, Event::Changed, &mut Wakes::default());
     }
@@ -363,7 +368,7 @@ mod tests {
     #[test]
     fn i8_a_reader_that_never_drains_costs_no_more_than_the_limit() {
         let feed = Feed::new(LIMIT);
-        let lazy = feed.subscribe().unwrap();
+        let lazy = subscribe(&feed);
         for subject in subjects() {
             note(&feed, subject);
             assert!(entries(&feed) <= LIMIT);
@@ -380,7 +385,7 @@ mod tests {
         let subject = subjects().next().unwrap();
         note(&feed, subject);
         assert_eq!(entries(&feed), 0, "nobody reads");
-        let (quick, slow) = (feed.subscribe().unwrap(), feed.subscribe().unwrap());
+        let (quick, slow) = (subscribe(&feed), subscribe(&feed));
         let len = |taken: Result<Vec<Taken>, Lagged>| taken.map(|taken| taken.len()).ok();
         for _ in 0..1_000 {
             note(&feed, subject);
@@ -400,7 +405,7 @@ mod tests {
     #[test]
     fn i8_a_drain_takes_what_has_changed_and_not_what_others_have_yet_to_see() {
         let feed = Feed::new(1 << 20);
-        let (quick, _slow) = (feed.subscribe().unwrap(), feed.subscribe().unwrap());
+        let (quick, _slow) = (subscribe(&feed), subscribe(&feed));
         subjects().for_each(|subject| note(&feed, subject));
         assert_eq!(feed.take(quick).map(|taken| taken.len()).ok(), Some(10_000));
         let changed: Vec<Subject> = subjects().step_by(100).collect();

@@ -15,10 +15,11 @@
 //! in tick *n* belongs to a task that was noted in tick *n*, and is sampled at *n + 1* and at *n + 2*,
 //! a whole tick after its load. Whatever else notes a time in `updated` stirs the task as well.
 //!
-//! A reader that subscribes to the feed finds tasks that have been noted in this tick and, as nobody
-//! observed them, are not on the list. It moves the time on, so that from then on increments are noted
-//! again; and at the next tick each line is looked at, once, and a task whose time is as late as that is
-//! put on the list. Its own moving of the time is no tick: what is quiet is told by the ticks alone.
+//! The first reader of the feed finds tasks that have been noted in this tick and, as nobody observed
+//! them, are not on the list. It moves the time on, so that from then on increments are noted again; and
+//! at the next tick each line is looked at, once, and a task whose time is as late as that is put on the
+//! list. Its own moving of the time is no tick: what is quiet is told by the ticks alone. Whoever subscribes
+//! while there is a reader finds all of that done, or about to be.
 //!
 //! When the keeper drops a task from the list it first takes the mark away, and then looks at `updated`
 //! once more. Both marks are exchanges of the same word, so either the keeper sees the time that was noted
@@ -241,18 +242,20 @@ impl Engine {
 
     // ---- a new reader of the feed ---------------------------------------------------------------------
 
-    /// A new reader: what is silent in the present tick, because nobody read the feed when it was noted,
-    /// is sampled for it from the next tick on.
+    /// A new reader. If there was none, what is silent in the present tick, because nobody read the feed
+    /// when it was noted, is sampled from the next tick on.
     pub(crate) fn subscribe(&self) -> Option<usize> {
         let mut lists = lock(&self.upkeep.lists);
-        let reader = self.feed.subscribe()?;
-        let (before, _) = self.pulse.beat(&self.clock);
-        lists.unread_since.get_or_insert(before);
+        let (reader, is_first) = self.feed.subscribe()?;
+        if is_first {
+            let (before, _) = self.pulse.beat(&self.clock);
+            lists.unread_since.get_or_insert(before);
+        }
         Some(reader)
     }
 
-    /// Has all live tasks sampled that made progress since then: once for each new reader, a look at each
-    /// line.
+    /// Has all live tasks sampled that made progress since then: a look at each line, once for the first
+    /// reader after a time without one.
     fn stir_silent(&self, since: Stamp) {
         for slot in 0..self.table.used() {
             let Some(cell) = self.table.cell(slot) else { return };
@@ -468,6 +471,20 @@ mod tests {
         let clock = ManualClock::new();
         let builder = Store::builder().capacity(4096).clock(clock.clone()).keeper(KeeperMode::Manual);
         (builder.retain(Retention::forever()).build().unwrap(), clock)
+    }
+
+    #[test]
+    fn i8_only_the_first_reader_costs_a_look_at_every_line() {
+        let (store, _) = store();
+        let is_due = || lock(&store.engine.upkeep.lists).unread_since.is_some();
+        let first = store.changes().unwrap();
+        assert!(is_due());
+        store.tick();
+        let second = store.changes().unwrap();
+        assert!(!is_due());
+        drop((first, second));
+        let _again = store.changes().unwrap();
+        assert!(is_due(), "for a while nobody has read");
     }
 
     // A timer named the seat of its waiter, and was taken for whoever sat there later.
