@@ -28,6 +28,11 @@ use crate::watch::block_on;
 /// reader that subscribes and then lists has seen everything that the feed does not go on to tell.
 /// Changes of different tasks come in no particular order.
 ///
+/// The status that a drain gives is read when it is drained, so it may be ahead of the change that it was
+/// noted for; what came between the two is then told once more, with the same version. Whoever keeps a copy
+/// of the store lets the greater version win. That also holds for a client's id that was used again within
+/// one drain, which comes with both of its tasks.
+///
 /// ```
 /// use inflight::{ChangeKind, Drained, NewTask, Store};
 ///
@@ -101,7 +106,8 @@ impl std::error::Error for TooManyReaders {}
 impl Store {
     /// Subscribes to the coalesced feed of all changes.
     ///
-    /// The first reader after a time without one costs a look at every line at the next tick.
+    /// The reader is told of all that changes from now on. The first one after a time without costs the
+    /// keeper a look at every line at the next tick.
     ///
     /// # Errors
     ///

@@ -55,7 +55,8 @@ impl Error for BuildError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CreateError {
-    /// The store is full: it holds as many tasks as it has room for, or their handles have not let go.
+    /// The store is full: it holds as many tasks as it has room for, or their handles have not let go. (The
+    /// place of a task whose progress was observed is free at the tick after it has gone.)
     Full {
         /// How many tasks the store has room for.
         capacity: usize,

@@ -1,6 +1,8 @@
 //! Waiting without polling: futures that end with a status, and a stream of them.
 //!
-//! They need no runtime, can be dropped at any time, and keep nothing of a task that is gone.
+//! They need no runtime, can be dropped at any time, and keep nothing of a task that is gone. Each takes a
+//! seat when it is made, not when it is first polled: between the two the task may end and be let go, and
+//! a client's id may come to stand for another task. How the seats are told is in `signal.rs`.
 
 use std::fmt;
 use std::future::Future;
@@ -254,9 +256,14 @@ impl Future for ChangedSince {
 /// The statuses of one task as they change: what [`Store::watch`] gives.
 ///
 /// The stream begins with the present status, goes on with newer ones, never repeats a version and never
-/// goes back. It may skip progress in between, but not the terminal status, even if the task is gone by
-/// the time that it is asked; and then it ends. It also ends if there is no such task;
-/// [`absent`](Watch::absent) then says why.
+/// goes back (I5). It may skip progress and what came in between, but not the terminal status, even if the
+/// task is gone by the time that it is asked; and then it ends. It also ends if there was no such task when
+/// it was made; [`absent`](Watch::absent) then says why.
+///
+/// # Consistency
+///
+/// It wakes at once for transitions, messages, totals and requests to cancel, and at the keeper's next tick
+/// for progress (I6). It costs the worker nothing per increment.
 #[derive(Debug)]
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Watch {
@@ -343,8 +350,11 @@ impl Store {
     ///
     /// # Consistency
     ///
-    /// No end is missed: a task that ends is reported, even if it is gone by the time that the future is
-    /// polled again (I6).
+    /// No end is missed from this call on: a task that ends is reported, even if it is gone by the time that
+    /// the future is polled, or its id is another task's (I6).
+    ///
+    /// The waker is called by whoever ends the task, on that thread, with no lock held; a panic in it is
+    /// contained. The same holds for everything here that waits.
     ///
     /// ```
     /// use inflight::{NewTask, State, Store};
@@ -364,9 +374,10 @@ impl Store {
         Wait { waiter: self.waiter(id.into(), Interest::End, None), _store: self.clone() }
     }
 
-    /// Waits for a task to end, for `span` at most, counted from now by the store's clock.
+    /// Waits for a task to end, for `span` at most, counted from this call by the store's clock.
     ///
-    /// That the time has run out is noticed at the first tick after it.
+    /// Resolves to [`WaitError::TimedOut`] at the first tick after that, and if `span` is zero at the first
+    /// poll. A span beyond the clock's range (until 2091) is one without end.
     ///
     /// ```
     /// use std::time::Duration;
@@ -417,7 +428,8 @@ impl Store {
     /// total, a request to cancel, or progress, which is looked for at each tick.
     ///
     /// Resolves to a status with a greater version, not necessarily the next one. If `seen` is the last
-    /// there will be, it resolves when the task is gone.
+    /// there will be, it resolves when the task is gone, to [`Absent`] with the reason. (A `seen` that is
+    /// ahead of the task, because it is not this task's, resolves to the terminal status at the latest.)
     ///
     /// ```
     /// use inflight::{NewTask, Store};
@@ -437,7 +449,7 @@ impl Store {
         ChangedSince { waiter, seen, _store: self.clone() }
     }
 
-    /// The statuses of a task as they change, from the present one to the terminal one.
+    /// The statuses of a task as they change, from the present one to the terminal one: see [`Watch`].
     ///
     /// ```
     /// use futures_util::StreamExt;
