@@ -86,9 +86,9 @@ impl Handle {
     /// Raises `done` to `target`, as one of possibly several writers.
     pub(crate) fn raise(&self, target: u64) -> Result<(), ProgressError> {
         let cell = self.engine.cell(&self.record).ok_or(ProgressError::NotRunning)?;
-        cell.raise(target).map_err(|why| ProgressError::not_counted(why, target))?;
+        let before = cell.raise(target).map_err(|why| ProgressError::not_counted(why, target))?;
         let pulse = self.engine.pulse.now();
-        if cell.updated() < pulse {
+        if before < target && cell.updated() < pulse {
             self.engine.note_progress(&self.record, pulse);
         }
         Ok(())

@@ -245,7 +245,12 @@ impl Engine {
         let Some(cell) = self.cell(record) else { return };
         let now = self.clock.now();
         let Ending { state, reason, payload } = ending;
-        let done = if from == State::Pending { 0 } else { cell.close() };
+        let done = if from == State::Pending {
+            cell.unstart();
+            0
+        } else {
+            cell.close()
+        };
         cell.freeze(done);
         cell.end(now);
         if !payload.is_none() {
