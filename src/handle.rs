@@ -98,7 +98,7 @@ impl Handle {
     pub(crate) fn fail_anyhow(&self, reason: FailureReason, message: &str) {
         let message = panics::truncated(message, self.engine.limits.payload).to_owned();
         // It may have ended, or be gone, in which case there is nothing to do.
-        let _ = self.finish(Ending::failed(reason, message));
+        let _ = self.engine.finish_unmeasured(&self.record, Ending::failed(reason, message));
     }
 }
 
