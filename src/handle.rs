@@ -86,9 +86,9 @@ impl Handle {
     /// Raises `done` to `target`, as one of possibly several writers.
     pub(crate) fn raise(&self, target: u64) -> Result<(), ProgressError> {
         let cell = self.engine.cell(&self.record).ok_or(ProgressError::NotRunning)?;
-        cell.raise(target).map_err(|why| ProgressError::not_counted(why, target))?;
+        let before = cell.raise(target).map_err(|why| ProgressError::not_counted(why, target))?;
         let pulse = self.engine.pulse.now();
-        if cell.updated() < pulse {
+        if before < target && cell.updated() < pulse {
             self.engine.note_progress(&self.record, pulse);
         }
         Ok(())
@@ -98,7 +98,7 @@ impl Handle {
     pub(crate) fn fail_anyhow(&self, reason: FailureReason, message: &str) {
         let message = panics::truncated(message, self.engine.limits.payload).to_owned();
         // It may have ended, or be gone, in which case there is nothing to do.
-        let _ = self.finish(Ending::failed(reason, message));
+        let _ = self.engine.finish_unmeasured(&self.record, Ending::failed(reason, message));
     }
 }
 

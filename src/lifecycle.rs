@@ -164,6 +164,15 @@ impl Engine {
                 TooLarge::check(Oversized::MediaType, payload.media_type().len(), limits.media_type)
             })
             .map_err(|too_large| FinishError::TooLarge { too_large, payload: payload.clone() })?;
+        self.finish_unmeasured(record, ending)
+    }
+
+    /// The same with a payload of the store's own, which no limit is to keep from being told (I10).
+    pub(crate) fn finish_unmeasured(
+        &self,
+        record: &Arc<Record>,
+        ending: Ending,
+    ) -> Result<Finish, FinishError> {
         let cold = record.lock();
         let status = self.status(record).ok_or(FinishError::Gone)?;
         if status.is_terminal() {
@@ -245,7 +254,12 @@ impl Engine {
         let Some(cell) = self.cell(record) else { return };
         let now = self.clock.now();
         let Ending { state, reason, payload } = ending;
-        let done = if from == State::Pending { 0 } else { cell.close() };
+        let done = if from == State::Pending {
+            cell.unstart();
+            0
+        } else {
+            cell.close()
+        };
         cell.freeze(done);
         cell.end(now);
         if !payload.is_none() {

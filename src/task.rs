@@ -321,7 +321,8 @@ impl Task {
     ///
     /// # Errors
     ///
-    /// What `work` returned, or [`ScopeError::NotStarted`] if the task was cancelled before.
+    /// What `work` returned, or [`ScopeError::NotStarted`] if the task has ended before, for example
+    /// because it was cancelled; `work` is not called then.
     ///
     /// ```
     /// use inflight::{NewTask, State, Store};
@@ -343,7 +344,8 @@ impl Task {
         mut self,
         work: impl FnOnce(&mut Task) -> Result<T, E>,
     ) -> Result<T, ScopeError<E>> {
-        if self.status().is_none_or(|status| status.state() == State::Pending) {
+        // Also of what has ended or is gone: that refuses it.
+        if !self.status().is_some_and(|status| matches!(status.state(), State::Running | State::Blocked)) {
             self.start().map_err(ScopeError::NotStarted)?;
         }
         // The task is all that the closure shares with this frame, and it is ended right away.

@@ -329,6 +329,14 @@ impl<'a> Cell<'a> {
         self.0[PROGRESS].store(0, Ordering::Release);
     }
 
+    /// Takes the time of an earlier attempt's start away from a pending task, which nobody reads while it
+    /// is pending. Before the word that ends the task without a start.
+    pub(crate) fn unstart(self) {
+        // Relaxed, Release: as in `open`.
+        let id_bits = self.0[STARTED].load(Ordering::Relaxed) >> ID_SHIFT << ID_SHIFT;
+        self.0[STARTED].store(id_bits, Ordering::Release);
+    }
+
     /// Stops counting, and gives what was counted. Before the word that says that the attempt is over.
     pub(crate) fn close(self) -> u64 {
         // AcqRel: Release pairs with the Acquire of `progress` in `touch`; Acquire pairs with the Release
@@ -404,11 +412,11 @@ impl<'a> Cell<'a> {
             let before = self.0[PROGRESS].fetch_add(count, Ordering::Release);
             return if before & CLOSED == 0 { Ok(()) } else { Err(NotCounted::Closed) };
         }
-        self.exchange_progress(|done| Ok(done.saturating_add(count)))
+        self.exchange_progress(|done| Ok(done.saturating_add(count))).map(|_| ())
     }
 
-    /// Raises `done` to `target`, for handles of which there may be several.
-    pub(crate) fn raise(self, target: u64) -> Result<(), NotCounted> {
+    /// Raises `done` to `target`, for handles of which there may be several; gives what it was before.
+    pub(crate) fn raise(self, target: u64) -> Result<u64, NotCounted> {
         self.exchange_progress(
             |done| {
                 if target < done { Err(NotCounted::Backwards { done }) } else { Ok(target) }
@@ -419,7 +427,7 @@ impl<'a> Cell<'a> {
     fn exchange_progress(
         self,
         mut change: impl FnMut(u64) -> Result<u64, NotCounted>,
-    ) -> Result<(), NotCounted> {
+    ) -> Result<u64, NotCounted> {
         // Relaxed: the exchange below decides.
         let mut before = self.0[PROGRESS].load(Ordering::Relaxed);
         loop {
@@ -432,7 +440,7 @@ impl<'a> Cell<'a> {
             // value is used, for the next try.
             match self.0[PROGRESS].compare_exchange_weak(before, after, Ordering::Release, Ordering::Relaxed)
             {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(before),
                 Err(found) => before = found,
             }
         }
