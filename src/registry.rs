@@ -94,20 +94,19 @@ impl std::fmt::Debug for Registry {
 
 #[cfg(not(inflight_loom))]
 mod dashed {
-    use dashmap::DashMap;
-    use dashmap::mapref::entry::Entry;
-
     use crate::id::TaskId;
+    use crate::sync::{DashMap, Entry, dash_map};
 
-    pub(super) struct Map<V>(DashMap<TaskId, V, foldhash::quality::RandomState>);
+    pub(super) struct Map<V>(DashMap<TaskId, V>);
 
     impl<V: Clone> Map<V> {
         pub(super) fn new() -> Self {
-            Self(DashMap::with_hasher(foldhash::quality::RandomState::default()))
+            Self(dash_map())
         }
 
         /// Inserts, unless the key is there.
         pub(super) fn insert_new(&self, key: TaskId, value: V) -> bool {
+            note();
             match self.0.entry(key) {
                 Entry::Occupied(_) => false,
                 Entry::Vacant(entry) => {
@@ -118,12 +117,21 @@ mod dashed {
         }
 
         pub(super) fn remove_if(&self, key: TaskId, condition: impl Fn(&V) -> bool) -> Option<V> {
+            note();
             self.0.remove_if(&key, |_, value| condition(value)).map(|(_, value)| value)
         }
 
         pub(super) fn get(&self, key: TaskId) -> Option<V> {
+            note();
             self.0.get(&key).map(|value| value.value().clone())
         }
+    }
+
+    /// One operation on a map, where they are counted.
+    #[inline(always)]
+    fn note() {
+        #[cfg(inflight_budget)]
+        crate::budget::note(crate::budget::Operation::Map);
     }
 }
 

@@ -7,7 +7,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::Duration;
 
 use futures_core::Stream;
@@ -21,6 +20,7 @@ use crate::state::Absent;
 use crate::status::Status;
 use crate::store::Store;
 use crate::sync::Arc;
+use crate::sync::thread::{self, Thread};
 use crate::version::Version;
 
 /// One who waits for a task: has no seat at first, and takes one when there is something to wait for.
