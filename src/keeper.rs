@@ -244,7 +244,8 @@ impl Engine {
             }
             if let Some(record) = self.registry.find(cell.tenant(slot)) {
                 let _cold = record.lock();
-                if self.status(&record).is_some() {
+                // One that is being created under a client's id has no versions yet, and is noted as new.
+                if record.is_claimed() && self.status(&record).is_some() {
                     self.note_change(&record, wakes);
                 }
             }
