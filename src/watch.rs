@@ -170,7 +170,9 @@ impl Future for WaitTimeout {
         if engine.clock.now().max(engine.pulse.now()) >= this.deadline
             && let Some(status) = engine.poll_line(seat.subject)
         {
-            return Poll::Ready(Err(WaitError::TimedOut(status)));
+            // It may have ended since the look above.
+            let is_late = !status.is_terminal();
+            return Poll::Ready(if is_late { Err(WaitError::TimedOut(status)) } else { Ok(status) });
         }
         if !std::mem::replace(&mut this.timed, true) {
             engine.upkeep.watch_waiter(seat.subject.key, seat.number, this.deadline);
