@@ -39,7 +39,6 @@ impl Local {
             .retain(retention)
             .panic_messages(false)
             .build();
-        #[expect(clippy::panic, reason = "eight tasks fit into any memory")]
         let store = store.unwrap_or_else(|error| panic!("{error}"));
         Self { store, clock, shared: Mutex::default(), feed: Mutex::default() }
     }
@@ -129,7 +128,6 @@ impl Client for Worker<'_> {
 }
 
 /// An answer that the specification does not have.
-#[expect(clippy::panic, reason = "an answer outside the vocabulary is a finding of its own")]
 fn surprised(what: &dyn std::error::Error) -> Reply {
     panic!("the specification has no such answer: {what}")
 }
