@@ -13,6 +13,7 @@ use crate::limits::Limits;
 use crate::panics;
 use crate::retention::Retention;
 use crate::store::Store;
+use crate::sync::fill_random;
 use crate::table::{MAX_CAPACITY, Table};
 
 /// What a [`Store`] is built from; [`Store::builder`] makes one.
@@ -119,7 +120,7 @@ impl StoreBuilder {
         }
         let table = Table::new(lines).ok_or(BuildError::OutOfMemory { capacity })?;
         let mut key = [0; 16];
-        getrandom::fill(&mut key).map_err(|error| BuildError::NoRandomness(error.to_string()))?;
+        fill_random(&mut key).map_err(|error| BuildError::NoRandomness(error.to_string()))?;
         let clock = self.clock.map_or_else(Clock::system, Clock::Manual);
         if self.panic_messages {
             panics::install_hook();

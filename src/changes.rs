@@ -1,11 +1,14 @@
 //! The change feed, as its readers see it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use crate::engine::Engine;
 use crate::feed::{MAX_READERS, Taken};
+use crate::id::TaskId;
 use crate::state::GoneReason;
 use crate::status::Status;
 use crate::store::Store;
@@ -52,6 +55,9 @@ use crate::watch::block_on;
 pub struct Changes {
     store: Store,
     reader: usize,
+    /// New tasks that were gone when they were drained, but of which the removal was not noted yet: that
+    /// they are new is still to be told. By slot, so there are never more than lines.
+    untold: HashMap<u32, TaskId>,
 }
 
 /// One task that has changed.
@@ -61,7 +67,7 @@ pub struct Change {
     pub status: Status,
     /// What became of it.
     pub kind: ChangeKind,
-    /// Whether it was created since the last drain.
+    /// Whether this is the first that the reader is told of it, since it was created after it subscribed.
     pub is_new: bool,
 }
 
@@ -114,7 +120,7 @@ impl Store {
     /// [`TooManyReaders`] if there are 1024 already.
     pub fn changes(&self) -> Result<Changes, TooManyReaders> {
         let reader = self.engine.subscribe().ok_or(TooManyReaders { limit: MAX_READERS })?;
-        Ok(Changes { store: self.clone(), reader })
+        Ok(Changes { store: self.clone(), reader, untold: HashMap::new() })
     }
 }
 
@@ -122,24 +128,25 @@ impl Changes {
     /// What has changed, now.
     pub fn try_drain(&mut self) -> Drained {
         let engine = &self.store.engine;
+        let mut untold = std::mem::take(&mut self.untold);
         let Ok(taken) = engine.feed.take(self.reader) else { return Drained::Resync };
-        let change = |Taken { subject, is_new, gone }: Taken| {
-            let (kind, status) = match gone {
-                Some((reason, status)) => (ChangeKind::Gone(reason), status),
-                None => {
-                    // If it is gone by now, that has been noted as well, and comes with the next drain.
-                    let status = engine.poll_line(subject)?;
-                    let kind = match (status.is_terminal(), is_new) {
-                        (true, _) => ChangeKind::Ended,
-                        (false, true) => ChangeKind::New,
-                        (false, false) => ChangeKind::Changed,
-                    };
-                    (kind, status)
-                }
-            };
-            Some(Change { status, kind, is_new })
-        };
-        Drained::Changes(taken.into_iter().filter_map(change).collect())
+        let mut changes = Vec::with_capacity(taken.len());
+        for mut taken in taken {
+            let key = taken.subject.key;
+            if untold.get(&key.slot()) == Some(&key) {
+                untold.remove(&key.slot());
+                taken.is_new = true;
+            }
+            match engine.read_change(&taken) {
+                Some(change) => changes.push(change),
+                None if taken.is_new => drop(self.untold.insert(key.slot(), key)),
+                None => {}
+            }
+        }
+        for (slot, key) in untold {
+            self.untold.entry(slot).or_insert(key);
+        }
+        Drained::Changes(changes)
     }
 
     /// Waits until there is something to drain, and drains it. May be dropped at any time, without loss.
@@ -153,6 +160,24 @@ impl Changes {
     /// example create a task.
     pub fn drain_blocking(&mut self) -> Drained {
         block_on(self.drain())
+    }
+}
+
+impl Engine {
+    /// What has become of a task that was taken out of the feed. `None` if it is gone by now: that has
+    /// been noted as well, or is about to be, and comes with a later drain.
+    fn read_change(&self, taken: &Taken) -> Option<Change> {
+        let is_new = taken.is_new;
+        if let Some((reason, status)) = taken.gone {
+            return Some(Change { status, kind: ChangeKind::Gone(reason), is_new });
+        }
+        let status = self.poll_line(taken.subject)?;
+        let kind = match (status.is_terminal(), is_new) {
+            (true, _) => ChangeKind::Ended,
+            (false, true) => ChangeKind::New,
+            (false, false) => ChangeKind::Changed,
+        };
+        Some(Change { status, kind, is_new })
     }
 }
 
@@ -200,7 +225,7 @@ impl Future for Drain<'_> {
 
 impl Drop for Drain<'_> {
     fn drop(&mut self) {
-        let Changes { store, reader } = &self.changes;
+        let Changes { store, reader, .. } = &self.changes;
         drop(store.engine.feed.rest(*reader));
     }
 }

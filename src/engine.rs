@@ -161,12 +161,17 @@ impl Engine {
         if !self.mint.verifies(key) {
             return Absent::Unknown;
         }
-        let reason = self.table.cell(key.slot()).and_then(|cell| {
-            let word = cell.word();
-            // If the word is the same before and after, the stamp in between was the one that goes with it.
-            (cell.is_stamped(key) && cell.word() == word).then(|| word.gone_reason())?
-        });
-        Absent::Gone(reason)
+        let Some(cell) = self.table.cell(key.slot()) else { return Absent::Gone(None) };
+        let word = cell.word();
+        if !cell.is_stamped(key) {
+            return Absent::Gone(None);
+        }
+        if !word.is_vacant() {
+            // A client's id, taken into use since the poll: when it was polled, nothing was known of it.
+            return Absent::Unknown;
+        }
+        // If the word is the same before and after, the stamp in between was the one that goes with it.
+        Absent::Gone(if cell.word() == word { word.gone_reason() } else { None })
     }
 
     pub(crate) fn details(&self, record: &Record) -> Option<Details> {
@@ -203,7 +208,7 @@ impl Engine {
     pub(crate) fn create(&self, mut new: NewTask) -> Result<Arc<Record>, CreateError> {
         new.check(&self.limits)?;
         if let Some(id) = new.id
-            && (self.mint.verifies(id) || self.registry.alias(id).is_some())
+            && (self.mint.verifies(id) || self.registry.alias(id).is_some_and(|alias| !self.is_over(&alias)))
         {
             return Err(CreateError::DuplicateId(id));
         }
@@ -215,22 +220,24 @@ impl Engine {
         let kin = family.map(|family| Kin { family, share: Share::default() });
         let lease = new.lease.map(|span| Lease { span, deadline: now.plus(span) });
         let observed = kin.is_some();
-        // Relaxed: it hands out numbers that only have to grow.
-        let foreign =
-            new.id.map(|id| ForeignId { id, tenancy: self.tenancies.fetch_add(1, Ordering::Relaxed) });
-        let traits = new.traits(foreign).map(StdArc::new);
+        let traits = new.traits(new.id.map(ForeignId::new)).map(StdArc::new);
         let record = Arc::new(Record::new(tenancy, new.kind, traits, kin, lease));
         if let Some(cell) = self.cell(&record) {
             cell.occupy(key, new.total, now, observed);
         }
         self.registry.insert(&record);
-        if let Some(ForeignId { id, tenancy }) = foreign
-            && !self.registry.claim(id, Alias { key, tenancy })
+        if let Some(foreign) = record.foreign()
+            && !self.claim(foreign, key)
         {
             self.withdraw(&record);
-            return Err(CreateError::DuplicateId(id));
+            return Err(CreateError::DuplicateId(foreign.id));
         }
-        record.lock().roll_up(|_| Share { state: Some(State::Pending), done: 0, total: new.total });
+        // Who knew the id beforehand may have ended the task already, and then that stands.
+        record.lock().roll_up(|share| Share {
+            state: share.state.or(Some(State::Pending)),
+            total: share.total.or(new.total),
+            ..share
+        });
         self.tally.shift(None, Some(State::Pending));
         self.roster.enter(key.address(), |address| self.is_alive(address));
         if let Some(lease) = lease {
@@ -256,6 +263,25 @@ impl Engine {
                 Ok(StdArc::clone(family))
             }
         }
+    }
+
+    /// Takes a client's id into use, for the task `key`. Its tenancy is drawn while nobody else can claim
+    /// the id: so who comes later has the greater one, and the greater versions (I5).
+    fn claim(&self, foreign: &ForeignId, key: TaskId) -> bool {
+        let alias = || {
+            // Relaxed: it hands out numbers that only have to grow, and the map's lock orders who draws them.
+            let tenancy = self.tenancies.fetch_add(1, Ordering::Relaxed);
+            foreign.claimed(tenancy);
+            Alias { key, tenancy }
+        };
+        self.registry.claim(foreign.id, alias, |alias| self.is_over(alias))
+    }
+
+    /// Whether the task that a client's id stands for is gone, so that no poll finds it and the id is free,
+    /// though who removes it has not released the id yet. While an alias is there its line has no other
+    /// tenant: who removes the task holds its record.
+    fn is_over(&self, alias: &Alias) -> bool {
+        self.table.cell(alias.key.slot()).is_none_or(|cell| cell.word().is_vacant())
     }
 
     /// Takes back a task whose id nobody has been told, because its own id was taken in the meantime.

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+#[cfg(inflight_budget)]
+pub mod budget;
 mod builder;
 mod cell;
 mod changes;

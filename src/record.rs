@@ -12,7 +12,7 @@ use crate::family::{Family, Share};
 use crate::id::TaskId;
 use crate::payload::Payload;
 use crate::signal::{News, Waiters, Wakes};
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::table::Tenancy;
 
 /// What never changes about a task, but is rarely there.
@@ -26,11 +26,25 @@ pub(crate) struct Traits {
     pub(crate) ttl: Option<Duration>,
 }
 
-/// The id that a client brought, and its tenancy: a number that grows each time the id is used again.
-#[derive(Clone, Copy, Debug)]
+/// The id that a client brought, and its tenancy: a number that grows each time the id is used again. It is
+/// given when the id is claimed, and until then it is 0.
+#[derive(Debug)]
 pub(crate) struct ForeignId {
     pub(crate) id: TaskId,
-    pub(crate) tenancy: u64,
+    tenancy: AtomicU64,
+}
+
+impl ForeignId {
+    pub(crate) fn new(id: TaskId) -> Self {
+        Self { id, tenancy: AtomicU64::new(0) }
+    }
+
+    /// Gives it its tenancy. While the id is being claimed, by who claims it.
+    pub(crate) fn claimed(&self, tenancy: u64) {
+        // Relaxed: who comes by the id finds it through the map, whose lock orders this before; who comes
+        // by the record otherwise may find that it is not claimed yet.
+        self.tenancy.store(tenancy, Ordering::Relaxed);
+    }
 }
 
 pub(crate) struct Record {
@@ -92,8 +106,8 @@ impl Record {
         self.tenancy.key()
     }
 
-    pub(crate) fn foreign(&self) -> Option<ForeignId> {
-        self.traits.as_ref().and_then(|traits| traits.foreign)
+    pub(crate) fn foreign(&self) -> Option<&ForeignId> {
+        self.traits.as_ref().and_then(|traits| traits.foreign.as_ref())
     }
 
     /// The id that the task is known by: the client's own, where it brought one.
@@ -103,7 +117,8 @@ impl Record {
 
     /// What the versions of this task begin with beside the store's incarnation.
     pub(crate) fn tenancy(&self) -> u64 {
-        self.foreign().map_or(0, |foreign| foreign.tenancy)
+        // Relaxed: see `claimed`.
+        self.foreign().map_or(0, |foreign| foreign.tenancy.load(Ordering::Relaxed))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Cold> {

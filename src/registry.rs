@@ -20,6 +20,17 @@ pub(crate) struct Alias {
     pub(crate) tenancy: u64,
 }
 
+/// What came of claiming a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// It was free.
+    New,
+    /// It was another's, who was over.
+    Inherited,
+    /// It is another's.
+    Taken,
+}
+
 pub(crate) struct Registry {
     tasks: Map<Arc<Record>>,
     aliases: Map<Alias>,
@@ -34,7 +45,7 @@ impl Registry {
     }
 
     pub(crate) fn insert(&self, record: &Arc<Record>) {
-        self.tasks.insert_new(record.key(), Arc::clone(record));
+        self.tasks.claim(record.key(), || Arc::clone(record), |_| false);
     }
 
     pub(crate) fn remove(&self, key: TaskId) -> Option<Arc<Record>> {
@@ -46,18 +57,24 @@ impl Registry {
         self.tasks.get(key)
     }
 
-    /// Gives `id` to `alias`; `false` if it is taken.
-    pub(crate) fn claim(&self, id: TaskId, alias: Alias) -> bool {
+    /// Gives `id` to the alias that is made while nobody else can claim it; `false` if it is taken, and
+    /// not by one that `is_over`: gone, though who took it out of the store has not released the id yet.
+    pub(crate) fn claim(
+        &self,
+        id: TaskId,
+        alias: impl FnOnce() -> Alias,
+        is_over: impl Fn(&Alias) -> bool,
+    ) -> bool {
         if id.has_address_form() {
             // Relaxed: counted before the alias can be found. Who was told of the id after this, by
             // whatever means that order the two, sees the count.
             self.disguised.fetch_add(1, Ordering::Relaxed);
         }
-        let claimed = self.aliases.insert_new(id, alias);
-        if !claimed {
-            self.forget_disguise(id);
+        let claim = self.aliases.claim(id, alias, is_over);
+        if claim != Claim::New {
+            self.forget_disguise(id); // Not counted at all, or counted for the one before.
         }
-        claimed
+        claim != Claim::Taken
     }
 
     /// Takes `id` back from the task `key`, if it is still that task's.
@@ -94,36 +111,55 @@ impl std::fmt::Debug for Registry {
 
 #[cfg(not(inflight_loom))]
 mod dashed {
-    use dashmap::DashMap;
-    use dashmap::mapref::entry::Entry;
-
+    use super::Claim;
     use crate::id::TaskId;
+    use crate::sync::{DashMap, Entry, dash_map};
 
-    pub(super) struct Map<V>(DashMap<TaskId, V, foldhash::quality::RandomState>);
+    pub(super) struct Map<V>(DashMap<TaskId, V>);
 
     impl<V: Clone> Map<V> {
         pub(super) fn new() -> Self {
-            Self(DashMap::with_hasher(foldhash::quality::RandomState::default()))
+            Self(dash_map())
         }
 
-        /// Inserts, unless the key is there.
-        pub(super) fn insert_new(&self, key: TaskId, value: V) -> bool {
+        /// Inserts, unless the key is there and its value not over. Only plain values are replaced: nothing
+        /// of a user's is dropped here.
+        pub(super) fn claim(
+            &self,
+            key: TaskId,
+            value: impl FnOnce() -> V,
+            is_over: impl Fn(&V) -> bool,
+        ) -> Claim {
+            note();
             match self.0.entry(key) {
-                Entry::Occupied(_) => false,
+                Entry::Occupied(mut entry) if is_over(entry.get()) => {
+                    entry.insert(value());
+                    Claim::Inherited
+                }
+                Entry::Occupied(_) => Claim::Taken,
                 Entry::Vacant(entry) => {
-                    entry.insert(value);
-                    true
+                    entry.insert(value());
+                    Claim::New
                 }
             }
         }
 
         pub(super) fn remove_if(&self, key: TaskId, condition: impl Fn(&V) -> bool) -> Option<V> {
+            note();
             self.0.remove_if(&key, |_, value| condition(value)).map(|(_, value)| value)
         }
 
         pub(super) fn get(&self, key: TaskId) -> Option<V> {
+            note();
             self.0.get(&key).map(|value| value.value().clone())
         }
+    }
+
+    /// One operation on a map, where they are counted.
+    #[inline(always)]
+    fn note() {
+        #[cfg(inflight_budget)]
+        crate::budget::note(crate::budget::Operation::Map);
     }
 }
 
@@ -132,6 +168,7 @@ mod dashed {
 mod modelled {
     use std::collections::HashMap;
 
+    use super::Claim;
     use crate::id::TaskId;
     use crate::sync::{Mutex, lock};
 
@@ -142,13 +179,20 @@ mod modelled {
             Self(Mutex::new(HashMap::new()))
         }
 
-        pub(super) fn insert_new(&self, key: TaskId, value: V) -> bool {
+        pub(super) fn claim(
+            &self,
+            key: TaskId,
+            value: impl FnOnce() -> V,
+            is_over: impl Fn(&V) -> bool,
+        ) -> Claim {
             let mut map = lock(&self.0);
-            let free = !map.contains_key(&key);
-            if free {
-                map.insert(key, value);
-            }
-            free
+            let claim = match map.get(&key) {
+                Some(value) if is_over(value) => Claim::Inherited,
+                Some(_) => return Claim::Taken,
+                None => Claim::New,
+            };
+            map.insert(key, value());
+            claim
         }
 
         pub(super) fn remove_if(&self, key: TaskId, condition: impl Fn(&V) -> bool) -> Option<V> {

@@ -1,30 +1,21 @@
-//! The one file that names atomics, locks and queues.
+//! The one place that names atomics, locks, queues and maps: this file, and those in `sync/`.
 //!
-//! Everything concurrent in the crate comes from here, so that a model checker can take the place of
-//! the real thing (`--cfg inflight_loom`) without the rest of the code knowing.
+//! Everything concurrent in the crate comes from here, so that a checker can take the place of the real
+//! thing without the rest of the code knowing:
+//!
+//! | `--cfg` | what takes its place |
+//! | --- | --- |
+//! | none | nothing: `std`, crossbeam and DashMap |
+//! | `inflight_loom` | loom: all orders of a small model, weak ones included |
+//! | `inflight_shuttle` | shuttle: random schedules of the whole store (`sync/scheduled.rs`) |
+//! | `inflight_budget` | the real thing, counted (`sync/counted.rs`) |
 
-#[cfg(not(inflight_loom))]
+#[cfg(not(any(inflight_loom, inflight_shuttle, inflight_budget)))]
 mod real {
-    pub(crate) use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicI64, AtomicU64};
     pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
 
     pub(crate) use crossbeam_queue::SegQueue as Queue;
-
-    /// How many stripes the sharded counters have (a power of two).
-    pub(crate) const STRIPES: usize = 16;
-
-    std::thread_local! {
-        static STRIPE: usize = {
-            static NEXT: AtomicU64 = AtomicU64::new(0);
-            // Relaxed: it hands out numbers, and publishes nothing with them.
-            NEXT.fetch_add(1, Ordering::Relaxed) as usize % STRIPES
-        };
-    }
-
-    /// The stripe of the calling thread: always the same one, and threads take them in turn.
-    pub(crate) fn stripe() -> usize {
-        STRIPE.with(|stripe| *stripe)
-    }
 
     /// `len` atomics, all zero, that cost no memory until they are touched: the allocator maps zero
     /// pages for a large zeroed allocation, and nothing here writes to them.
@@ -33,8 +24,64 @@ mod real {
     }
 }
 
-#[cfg(not(inflight_loom))]
+#[cfg(not(any(inflight_loom, inflight_shuttle, inflight_budget)))]
 pub(crate) use real::*;
+
+#[cfg(inflight_budget)]
+mod counted;
+#[cfg(inflight_budget)]
+pub(crate) use counted::*;
+
+#[cfg(inflight_shuttle)]
+mod scheduled;
+#[cfg(inflight_shuttle)]
+pub(crate) use scheduled::*;
+
+/// What real threads share, counted or not.
+#[cfg(not(any(inflight_loom, inflight_shuttle)))]
+mod threaded {
+    pub(crate) use std::sync::atomic::Ordering;
+
+    use std::sync::atomic::AtomicUsize;
+
+    pub(crate) use dashmap::mapref::entry::Entry;
+
+    pub(crate) type DashMap<K, V> = dashmap::DashMap<K, V, foldhash::quality::RandomState>;
+
+    pub(crate) fn dash_map<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {
+        DashMap::with_hasher(foldhash::quality::RandomState::default())
+    }
+
+    /// How many stripes the sharded counters have (a power of two).
+    pub(crate) const STRIPES: usize = 16;
+
+    std::thread_local! {
+        static STRIPE: usize = {
+            static NEXT: AtomicUsize = AtomicUsize::new(0);
+            // Relaxed: it hands out numbers, and publishes nothing with them.
+            NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES
+        };
+    }
+
+    /// The stripe of the calling thread: always the same one, and threads take them in turn.
+    pub(crate) fn stripe() -> usize {
+        STRIPE.with(|stripe| *stripe)
+    }
+}
+
+#[cfg(not(any(inflight_loom, inflight_shuttle)))]
+pub(crate) use threaded::*;
+
+/// Threads park and are named by this; and randomness that a replay must be able to repeat.
+#[cfg(not(inflight_shuttle))]
+mod outside {
+    pub(crate) use std::thread;
+
+    pub(crate) use getrandom::fill as fill_random;
+}
+
+#[cfg(not(inflight_shuttle))]
+pub(crate) use outside::*;
 
 #[cfg(inflight_loom)]
 mod model {
@@ -78,5 +125,7 @@ pub(crate) use model::*;
 /// Locks `mutex`, poisoned or not: no code of a user runs under any lock of this crate, so what a
 /// poisoned lock guards is whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    #[cfg(inflight_budget)]
+    crate::budget::note(crate::budget::Operation::Lock);
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -9,7 +9,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::Duration;
 
 use futures_core::Stream;
@@ -25,6 +24,7 @@ use crate::state::Absent;
 use crate::status::Status;
 use crate::store::Store;
 use crate::sync::Arc;
+use crate::sync::thread::{self, Thread};
 use crate::version::Version;
 
 /// One who waits for a task, and from when it is made misses neither its end nor its removal.
@@ -205,7 +205,9 @@ impl Future for WaitTimeout {
         if engine.clock.now().max(engine.pulse.now()) >= this.deadline
             && let Some(status) = engine.poll_line(seat.subject)
         {
-            return Poll::Ready(Err(WaitError::TimedOut(status)));
+            // It may have ended since the look above.
+            let is_late = !status.is_terminal();
+            return Poll::Ready(if is_late { Err(WaitError::TimedOut(status)) } else { Ok(status) });
         }
         if !std::mem::replace(&mut this.timed, true) {
             engine.upkeep.watch_waiter(&seat.letterbox, this.deadline);

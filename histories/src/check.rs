@@ -1,0 +1,97 @@
+//! The checker: a search for an order of one task's calls that explains all answers.
+//!
+//! Depth first over the calls that may come next, which are those that began before any other call that is
+//! still to come had ended; each set of calls placed and what the task is after them is visited once. Few
+//! calls overlap at a time, so the search is close to linear in the length of the history.
+
+use std::collections::HashSet;
+
+use crate::call::Reply;
+use crate::history::History;
+use crate::spec::Spec;
+
+/// How many situations are visited before the search is given up.
+const PATIENCE: usize = 4_000_000;
+
+/// What the checker has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is an order that explains all answers.
+    Linearizable,
+    /// There is none. In the order that came furthest, this event was the first left out.
+    NotLinearizable {
+        /// The index of the event.
+        stuck_at: usize,
+    },
+    /// The history is too long and too concurrent to tell. Counts as a failure.
+    Undecided,
+}
+
+/// The calls that have been placed: all below `low`, and those in `beyond`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Placed {
+    low: usize,
+    /// Ascending, all above `low`.
+    beyond: Vec<usize>,
+}
+
+impl Placed {
+    fn has(&self, at: usize) -> bool {
+        at < self.low || self.beyond.binary_search(&at).is_ok()
+    }
+
+    fn and(&self, at: usize) -> Self {
+        let mut placed = self.clone();
+        if let Err(place) = placed.beyond.binary_search(&at) {
+            placed.beyond.insert(place, at);
+        }
+        while placed.beyond.first() == Some(&placed.low) {
+            placed.beyond.remove(0);
+            placed.low += 1;
+        }
+        placed
+    }
+
+    fn count(&self) -> usize {
+        self.low + self.beyond.len()
+    }
+}
+
+/// Checks one task's history against the specification.
+#[must_use]
+pub fn check(history: &History) -> Verdict {
+    let events = &history.events;
+    let is_told = |at: usize| events.get(at).is_some_and(|event| event.reply != Reply::Unclear);
+    let mut furthest = (0, 0);
+    let mut visited = HashSet::new();
+    let start = (Placed { low: 0, beyond: Vec::new() }, Spec::new(history.minted));
+    let mut open = vec![start];
+    while let Some((placed, spec)) = open.pop() {
+        let left = (placed.low..events.len()).find(|at| !placed.has(*at) && is_told(*at));
+        let Some(left) = left else { return Verdict::Linearizable };
+        furthest = furthest.max((placed.count(), left));
+        if visited.len() >= PATIENCE {
+            return Verdict::Undecided;
+        }
+        let mut first_end = u64::MAX;
+        for (at, event) in events.iter().enumerate().skip(placed.low) {
+            if event.began > first_end {
+                break;
+            }
+            if placed.has(at) {
+                continue;
+            }
+            first_end = first_end.min(event.ended);
+            if event.follows && !placed.has(at - 1) {
+                continue;
+            }
+            for next in spec.step(event).into_iter().flatten() {
+                let node = (placed.and(at), next);
+                if visited.insert(node.clone()) {
+                    open.push(node);
+                }
+            }
+        }
+    }
+    Verdict::NotLinearizable { stuck_at: furthest.1 }
+}

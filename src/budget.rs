@@ -1,0 +1,87 @@
+//! How many operations a call does on memory that threads share. Only with `--cfg inflight_budget`, for
+//! the tests of the budgets.
+//!
+//! The counts are the calling thread's own, so nothing that runs beside is counted.
+
+use std::cell::Cell;
+use std::ops::Sub;
+
+/// Operations on shared memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operations {
+    /// Atomic loads.
+    pub loads: u64,
+    /// Atomic stores.
+    pub stores: u64,
+    /// Atomic read-modify-writes, failed ones too, and clones and drops of counted references.
+    pub exchanges: u64,
+    /// Fences.
+    pub fences: u64,
+    /// Locks taken. Each is an exchange to take it and one to let it go, at least.
+    pub locks: u64,
+    /// Pushes to and pops from lock-free queues.
+    pub queue: u64,
+    /// Operations on a DashMap: a hash, and the lock of a shard.
+    pub map: u64,
+}
+
+/// One operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operation {
+    Load,
+    Store,
+    Exchange,
+    Fence,
+    Lock,
+    Queue,
+    Map,
+}
+
+const NONE: Operations =
+    Operations { loads: 0, stores: 0, exchanges: 0, fences: 0, locks: 0, queue: 0, map: 0 };
+
+thread_local! {
+    static DONE: Cell<Operations> = const { Cell::new(NONE) };
+}
+
+/// Notes an operation of the calling thread.
+#[inline]
+pub(crate) fn note(operation: Operation) {
+    // A thread that goes away is not measured any more.
+    let _ = DONE.try_with(|done| {
+        let mut now = done.get();
+        *match operation {
+            Operation::Load => &mut now.loads,
+            Operation::Store => &mut now.stores,
+            Operation::Exchange => &mut now.exchanges,
+            Operation::Fence => &mut now.fences,
+            Operation::Lock => &mut now.locks,
+            Operation::Queue => &mut now.queue,
+            Operation::Map => &mut now.map,
+        } += 1;
+        done.set(now);
+    });
+}
+
+/// What `work` returns, and the operations that it did on this thread.
+pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Operations) {
+    let before = DONE.get();
+    let result = work();
+    (result, DONE.get() - before)
+}
+
+impl Sub for Operations {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            loads: self.loads - earlier.loads,
+            stores: self.stores - earlier.stores,
+            exchanges: self.exchanges - earlier.exchanges,
+            fences: self.fences - earlier.fences,
+            locks: self.locks - earlier.locks,
+            queue: self.queue - earlier.queue,
+            map: self.map - earlier.map,
+        }
+    }
+}
