@@ -55,14 +55,14 @@ impl Children {
         State::ALL.into_iter().filter(|state| !state.is_terminal()).map(|state| self.in_state(state)).sum()
     }
 
-    /// What is done, over all children.
+    /// What is done, over all children. Sums are right as long as they fit 64 bits.
     #[must_use]
     pub fn done(&self) -> u64 {
         self.done
     }
 
-    /// What there is to do, over all children. `None` if that is unknown of any of them, or there are
-    /// none.
+    /// What there is to do, over all children, as long as that fits 64 bits. `None` if it is unknown of any
+    /// of them, or there are none.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         (self.without_total == 0 && self.count() > 0).then_some(self.total)
@@ -107,8 +107,9 @@ impl Family {
     /// Replaces a child's old share by its new one.
     pub(crate) fn exchange(&self, old: Share, new: Share) {
         // Relaxed, all of these: sums on their own, exact once their writers rest; whoever has seen a
-        // child's status by other means does not learn from them what it could contradict. The sums wrap
-        // around in between, if a child's decrease overtakes another's increase.
+        // child's status by other means does not learn from them what it could contradict. No sum is ever
+        // below zero: a child's changes come under its lock, one after the other, and so each sum has what
+        // the child added before what it takes away.
         let shift = |sum: &AtomicU64, old: u64, new: u64| {
             if old != new {
                 sum.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
@@ -129,10 +130,7 @@ impl Family {
 
     pub(crate) fn read(&self) -> Children {
         // Relaxed: see `exchange`.
-        let read = |sum: &AtomicU64| {
-            let sum = sum.load(Ordering::Relaxed);
-            if sum > u64::MAX / 2 { 0 } else { sum } // Below zero, for a moment.
-        };
+        let read = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
         Children {
             by_state: std::array::from_fn(|at| self.by_state.get(at).map_or(0, read)),
             done: read(&self.done),

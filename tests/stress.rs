@@ -212,6 +212,33 @@ fn i3_i4_one_of_several_ends_a_task() {
     }
 }
 
+/// Each addition is either counted, and then part of the end, or refused: whenever the end comes.
+#[test]
+fn i4_what_is_counted_is_in_the_end() {
+    const ROUNDS: usize = 3_000;
+    let (store, _) = store(ROUNDS);
+    let tasks: Vec<_> = (0..ROUNDS).map(|_| running(&store).share()).collect();
+    let over = AtomicBool::new(false);
+    scope(|scope| {
+        let adder = scope.spawn(|| {
+            let counts =
+                |task: &inflight::SharedTask| task.advance(1).is_ok() && !over.load(Ordering::Acquire);
+            let add = |task: &inflight::SharedTask| (0..).take_while(|_| counts(task)).count();
+            tasks.iter().map(add).collect::<Vec<_>>()
+        });
+        let _over = OnPanic(&over);
+        for task in &tasks {
+            while task.status().unwrap().done() < 20 {
+                std::hint::spin_loop();
+            }
+            assert_eq!(task.succeed(()), Ok(Finish::Won));
+        }
+        for (task, counted) in tasks.iter().zip(adder.join().unwrap()) {
+            assert_eq!(task.status().unwrap().done(), counted as u64);
+        }
+    });
+}
+
 #[test]
 fn i4_i10_a_lease_that_runs_out_counts_what_it_let_in() {
     const ROUNDS: u64 = 150;
