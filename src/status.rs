@@ -134,8 +134,8 @@ impl Status {
     }
 
     /// How long the rest will take at this [`rate`](Status::rate), counted from
-    /// [`updated_at`](Status::updated_at). `None` if total or rate are unknown, or the task is not
-    /// running.
+    /// [`updated_at`](Status::updated_at). `None` if total or rate are unknown, the task is not
+    /// running, or it would be more than a [`Duration`] holds.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     pub fn eta(&self) -> Option<Duration> {

@@ -311,10 +311,10 @@ impl Pair {
         assert_eq!(status.rate(), rate);
         let total = task.total.filter(|total| *total > 0);
         assert_eq!(status.fraction(), total.map(|total| (task.done as f64 / total as f64).min(1.0)));
-        assert_eq!(
-            status.eta().is_some(),
-            rate.is_some() && task.total.is_some() && task.state == State::Running
-        );
+        let running = Some(task).filter(|task| task.state == State::Running);
+        let left = running.and_then(|task| Some(task.total?.saturating_sub(task.done) as f64));
+        let eta = left.zip(rate).and_then(|(left, rate)| Duration::try_from_secs_f64(left / rate).ok());
+        assert_eq!(status.eta(), eta);
     }
 
     fn wall(&self, ms: u64) -> SystemTime {
