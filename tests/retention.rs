@@ -91,6 +91,25 @@ fn i9_an_age_is_exact_and_counts_from_the_end() {
 }
 
 #[test]
+fn i9_a_bound_of_one_outcome_is_none_of_the_others() {
+    let forever = Retention::forever;
+    let bounds = [
+        [forever().succeeded_for(SECOND), forever().at_most_succeeded(0)],
+        [forever().failed_for(SECOND), forever().at_most_failed(0)],
+        [forever().cancelled_for(SECOND), forever().at_most_cancelled(0)],
+    ];
+    for (state, bounds) in TERMINAL.into_iter().zip(bounds) {
+        for retention in bounds {
+            let (store, clock) = store(3, retention);
+            let ids = TERMINAL.map(|state| ended(&store, state));
+            tick(&store, &clock, 2 * SECOND);
+            let left = ids.map(|id| store.get(id).is_some());
+            assert_eq!(left, TERMINAL.map(|other| other != state), "{state}");
+        }
+    }
+}
+
+#[test]
 fn i9_nothing_goes_between_the_ticks() {
     let (store, clock) = store(1, Retention::forever().succeeded_for(SECOND).at_most_succeeded(0));
     let id = ended(&store, State::Succeeded);

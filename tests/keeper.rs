@@ -1,0 +1,302 @@
+//! The keeper: who ticks, what a tick does, and that nothing is left of it.
+//!
+//! * The builder's modes: a thread that ticks by itself, or nobody but `tick`. The thread ends with the last
+//!   clone of the store, whatever handles are left.
+//! * I10: a lease that is not kept leaves `Failed(Lost)`, and its holder is fenced out; a heartbeat keeps it,
+//!   and so does progress; nothing else expires it early.
+//! * Ticks by several threads at once, and with a clock that stands, do no harm.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+
+mod common;
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{builder, running, store, task};
+use inflight::{
+    ChangeError, FailureReason, Finish, KeeperMode, ManualClock, NewTask, ProgressError, Retention, State,
+    Store, Task,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Threads of keepers are counted, so only one test at a time may have any.
+static KEEPERS: Mutex<()> = Mutex::new(());
+
+fn leased(store: &Store, span: Duration) -> Task {
+    let mut task = store.create(NewTask::new("test").lease(span)).unwrap();
+    task.start().unwrap();
+    task
+}
+
+fn state(task: &Task) -> State {
+    task.status().unwrap().state()
+}
+
+/// Waits for what another thread is to do; for a minute at most.
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}, not within a minute");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn i10_a_lease_that_is_not_kept_is_lost_and_its_holder_fenced_out() {
+    let (store, clock) = store(4);
+    for started in [true, false] {
+        let mut task = store.create(NewTask::new("test").lease(10 * SECOND)).unwrap();
+        if started {
+            task.start().unwrap();
+        }
+        clock.advance(10 * SECOND - Duration::from_micros(8));
+        store.tick();
+        assert_ne!(state(&task), State::Failed, "not a moment early");
+        clock.advance(Duration::from_micros(8));
+        store.tick();
+        let status = task.status().unwrap();
+        assert_eq!((status.state(), status.failure_reason()), (State::Failed, Some(FailureReason::Lost)));
+        assert!(store.details(task.id()).unwrap().error().unwrap().as_text().unwrap().contains("lease"));
+        assert_eq!(task.advance(1), Err(ProgressError::NotRunning));
+        assert_eq!(task.counter().advance(1), Err(ProgressError::NotRunning));
+        assert_eq!(task.heartbeat(), Err(ChangeError::Ended(State::Failed)));
+        assert_eq!(task.set_message("still here"), Err(ChangeError::Ended(State::Failed)));
+        assert_eq!(task.succeed("too late"), Ok(Finish::Lost(status)));
+        assert_eq!(task.start(), Err(ChangeError::NotAllowed { from: State::Failed, to: State::Running }));
+        drop(task);
+        assert_eq!(store.get(status.id()), Some(status), "I4");
+    }
+}
+
+#[test]
+fn i10_a_heartbeat_keeps_a_lease() {
+    let (store, clock) = store(1);
+    let mut task = leased(&store, 10 * SECOND);
+    let before = task.status().unwrap();
+    for _ in 0..20 {
+        clock.advance(9 * SECOND);
+        task.heartbeat().unwrap();
+        store.tick();
+        assert_eq!(task.status(), Some(before), "a heartbeat is no change");
+    }
+    clock.advance(9 * SECOND);
+    store.tick();
+    assert_eq!(state(&task), State::Running);
+    clock.advance(SECOND);
+    store.tick();
+    assert_eq!(state(&task), State::Failed);
+}
+
+#[test]
+fn i10_a_heartbeat_counts_from_when_it_was_given() {
+    let (store, clock) = store(2);
+    let mut early = leased(&store, 10 * SECOND);
+    clock.advance(5 * SECOND);
+    early.heartbeat().unwrap();
+    let shared = leased(&store, 20 * SECOND).share();
+    shared.heartbeat().unwrap();
+    clock.advance(9 * SECOND);
+    store.tick();
+    assert_eq!(state(&early), State::Running);
+    clock.advance(SECOND);
+    store.tick();
+    assert_eq!(state(&early), State::Failed, "ten seconds after the heartbeat, whenever the ticks were");
+    assert_eq!(shared.status().unwrap().state(), State::Running, "each has its own");
+}
+
+/// Progress is noted at the time of the last tick, so it keeps a lease for its span from there.
+#[test]
+fn i10_progress_keeps_a_lease() {
+    let (store, clock) = store(2);
+    let [mut task, shared] = [leased(&store, 10 * SECOND), leased(&store, 10 * SECOND)];
+    let shared = shared.share();
+    for _ in 0..20 {
+        clock.advance(6 * SECOND);
+        store.tick();
+        task.advance(1).unwrap();
+        shared.set_done(shared.status().unwrap().done() + 1).unwrap();
+    }
+    assert_eq!((task.status().unwrap().done(), shared.status().unwrap().done()), (20, 20));
+    clock.advance(9 * SECOND);
+    store.tick();
+    assert_eq!(state(&task), State::Running);
+    clock.advance(SECOND);
+    store.tick();
+    assert_eq!((state(&task), shared.status().unwrap().state()), (State::Failed, State::Failed));
+}
+
+#[test]
+fn i10_progress_that_is_none_keeps_no_lease() {
+    let (store, clock) = store(2);
+    let [mut task, shared] = [leased(&store, 10 * SECOND), leased(&store, 10 * SECOND)];
+    let shared = shared.share();
+    for _ in 0..5 {
+        clock.advance(2 * SECOND);
+        let _ = (task.advance(0), task.set_done(0), shared.advance(0), shared.set_done(0));
+        store.tick();
+    }
+    assert_eq!((state(&task), shared.status().unwrap().state()), (State::Failed, State::Failed));
+}
+
+#[test]
+fn i10_what_has_no_lease_is_never_lost() {
+    let (store, clock) = store(2);
+    let tasks = [task(&store), running(&store)];
+    for _ in 0..10 {
+        clock.advance(1_000_000 * SECOND);
+        store.tick();
+    }
+    assert_eq!(tasks.each_ref().map(state), [State::Pending, State::Running]);
+}
+
+#[test]
+fn i10_a_lease_is_kept_by_every_state_and_over_a_retry() {
+    let (store, clock) = store(3);
+    let mut tasks = [(); 3].map(|()| leased(&store, 10 * SECOND));
+    tasks[1].block().unwrap();
+    tasks[2].retry().unwrap();
+    clock.advance(9 * SECOND);
+    store.tick();
+    assert_eq!(tasks.each_ref().map(state), [State::Running, State::Blocked, State::Pending]);
+    clock.advance(SECOND);
+    store.tick();
+    assert_eq!(tasks.each_ref().map(state), [State::Failed; 3]);
+}
+
+#[test]
+fn i10_a_lease_ends_with_its_task() {
+    let (store, clock) = store(2);
+    let mut task = leased(&store, SECOND);
+    task.succeed("in time").unwrap();
+    let status = task.status().unwrap();
+    clock.advance(5 * SECOND);
+    store.tick();
+    assert_eq!(task.status(), Some(status));
+    let _ = store.remove(task.id()).unwrap();
+    drop(task);
+    let next = running(&store);
+    clock.advance(5 * SECOND);
+    store.tick();
+    assert_eq!(state(&next), State::Running, "I7: nor is the next task on its line meant");
+}
+
+#[test]
+fn ticks_by_hand_do_no_harm() {
+    let (store, clock) = store(8);
+    for _ in 0..1_000 {
+        store.tick();
+    }
+    let mut task = task(&store);
+    task.start().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            let (store, clock) = (store.clone(), clock.clone());
+            scope.spawn(move || {
+                for _ in 0..500 {
+                    clock.advance(Duration::from_millis(1));
+                    store.tick();
+                }
+            });
+        }
+        for _ in 0..500 {
+            task.advance(1).unwrap();
+            store.tick();
+        }
+    });
+    assert_eq!(task.status().unwrap().done(), 500);
+    assert_eq!(task.succeed(()), Ok(Finish::Won));
+}
+
+#[test]
+fn by_hand_means_that_nobody_else_ticks() {
+    let _alone = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let clock = ManualClock::new();
+    let store =
+        builder(1, &clock).retain(Retention::forever().succeeded_for(Duration::ZERO)).build().unwrap();
+    let mut task = running(&store);
+    task.succeed(()).unwrap();
+    clock.advance(1_000 * SECOND);
+    // Long enough for a thread that ticks to come around, if there were one.
+    let ticking = Store::builder().capacity(1).keeper(KeeperMode::Thread { tick: Duration::from_millis(1) });
+    let ticking = ticking.retain(Retention::forever().succeeded_for(Duration::ZERO)).build().unwrap();
+    for _ in 0..20 {
+        let mut probe = running(&ticking);
+        probe.succeed(()).unwrap();
+        eventually("another store's keeper ticks", || probe.status().is_none());
+    }
+    assert!(task.status().is_some());
+    store.tick();
+    assert!(task.status().is_none());
+}
+
+#[test]
+fn a_thread_ticks_by_itself() {
+    let _alone = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let clock = ManualClock::new();
+    let build = |keeper: Option<KeeperMode>| {
+        let retention = Retention::forever().succeeded_for(SECOND);
+        let builder = Store::builder().capacity(4).clock(clock.clone()).retain(retention);
+        match keeper {
+            None => builder, // By default it has one.
+            Some(keeper) => builder.keeper(keeper),
+        }
+        .build()
+        .unwrap()
+    };
+    for keeper in [None, Some(KeeperMode::Thread { tick: Duration::from_millis(1) })] {
+        let store = build(keeper);
+        let parent = task(&store);
+        let mut child = store.create(NewTask::new("test").parent(parent.id())).unwrap();
+        child.start().unwrap();
+        child.advance(3).unwrap();
+        eventually("progress is sampled", || store.children(parent.id()).unwrap().done() == 3);
+        let lost = leased(&store, SECOND);
+        let mut ended = running(&store);
+        ended.succeed(()).unwrap();
+        clock.advance(2 * SECOND);
+        eventually("a lease runs out", || state(&lost) == State::Failed);
+        eventually("what is past its age goes", || ended.status().is_none());
+        assert_eq!((state(&child), state(&parent)), (State::Running, State::Pending));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_thread_ends_with_the_last_clone_of_the_store() {
+    let _alone = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = keepers();
+    let manual = builder(1, &ManualClock::new()).build().unwrap();
+    assert_eq!(keepers(), before, "none by hand");
+    let store = Store::builder().capacity(4).build().unwrap();
+    eventually("the thread is there", || keepers() == before + 1);
+    let clones = [store.clone(), store.clone()];
+    let (mut task, id) = (running(&store), running(&store).id());
+    drop(store);
+    let [first, last] = clones;
+    drop(first);
+    assert!(last.get(id).is_some());
+    assert_eq!(keepers(), before + 1, "one clone is left");
+    drop(last);
+    eventually("the thread is gone", || keepers() == before);
+    task.advance(1).unwrap();
+    assert_eq!(task.succeed(()), Ok(Finish::Won), "a handle that is left works on");
+    drop((task, manual));
+    // Even in the middle of a long wait.
+    let slow =
+        Store::builder().capacity(1).keeper(KeeperMode::Thread { tick: 3_600 * SECOND }).build().unwrap();
+    eventually("the thread is there", || keepers() == before + 1);
+    drop(slow);
+    eventually("the thread is gone", || keepers() == before);
+}
+
+/// How many keepers' threads this process has, as the system names them.
+#[cfg(target_os = "linux")]
+fn keepers() -> usize {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let name = |thread: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(thread.unwrap().path().join("comm")).unwrap_or_default()
+    };
+    threads.map(name).filter(|name| name.trim_end() == "inflight-keeper").count()
+}
