@@ -9,10 +9,10 @@
 
 mod common;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{builder, running, store, task};
-use inflight::{FailureReason, Filter, ManualClock, NewTask, Retention, State, Status, Store};
+use inflight::{FailureReason, Filter, KeeperMode, ManualClock, NewTask, Retention, State, Status, Store};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -226,6 +226,23 @@ fn the_systems_clock_tells_the_wall_time() {
     let times = [status.created_at(), status.started_at().unwrap(), status.ended_at().unwrap()];
     assert!(times.is_sorted(), "{times:?}");
     assert!(before - slack <= times[0] && times[2] <= after + slack, "{before:?} {times:?} {after:?}");
+}
+
+#[test]
+fn the_systems_clock_runs_as_fast_as_time_does() {
+    let store = Store::builder().capacity(1).keeper(KeeperMode::Manual).build().unwrap();
+    let mut task = task(&store);
+    let before = Instant::now();
+    task.start().unwrap();
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(20) {
+        std::hint::spin_loop();
+    }
+    let least = started.elapsed();
+    task.succeed(()).unwrap();
+    let (worked, most) = (task.status().unwrap().worked_for().unwrap(), before.elapsed());
+    let unit = Duration::from_micros(8);
+    assert!(least - unit <= worked && worked <= most + unit, "{least:?} {worked:?} {most:?}");
 }
 
 /// Regression: a task that was retried and then ended before its next start showed the start of the
