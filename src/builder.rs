@@ -58,30 +58,67 @@ impl StoreBuilder {
     /// How many tasks there is room for, live and terminal, from 1 to [`MAX_CAPACITY`]. 2²⁰ by default.
     ///
     /// Each takes 64 bytes of address space; memory is committed as tasks are created.
+    ///
+    /// ```
+    /// # use inflight::Store;
+    /// let store = Store::builder().capacity(1 << 16).build()?;
+    /// assert_eq!(store.capacity(), 65_536);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
         self
     }
 
     /// How long terminal tasks are kept.
+    ///
+    /// ```
+    /// # use inflight::{Retention, Store};
+    /// let store = Store::builder().capacity(16).retain(Retention::forever()).build()?;
+    /// # drop(store);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn retain(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
     }
 
     /// Which sizes are accepted.
+    ///
+    /// ```
+    /// # use inflight::{Limits, Store};
+    /// let limits = Limits { message: 256, ..Limits::default() };
+    /// let store = Store::builder().capacity(16).limits(limits).build()?;
+    /// # drop(store);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
     /// Who ticks: a thread of the store's, every 50 ms by default, or nobody.
+    ///
+    /// ```
+    /// # use inflight::{KeeperMode, Store};
+    /// let store = Store::builder().capacity(16).keeper(KeeperMode::Manual).build()?;
+    /// store.tick();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn keeper(mut self, keeper: KeeperMode) -> Self {
         self.keeper = keeper;
         self
     }
 
     /// Takes the time from a clock that is set by hand, for tests.
+    ///
+    /// ```
+    /// # use inflight::{ManualClock, Store};
+    /// let clock = ManualClock::new();
+    /// let store = Store::builder().capacity(16).clock(clock.clone()).build()?;
+    /// # drop(store);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock(mut self, clock: ManualClock) -> Self {
         self.clock = Some(clock);
         self
@@ -92,6 +129,13 @@ impl StoreBuilder {
     ///
     /// Without it such a task is `Failed(Panicked)` all the same, but has no message unless it ran in
     /// [`Task::scope`](crate::Task::scope).
+    ///
+    /// ```
+    /// # use inflight::Store;
+    /// let store = Store::builder().capacity(16).panic_messages(false).build()?;
+    /// # drop(store);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn panic_messages(mut self, keep: bool) -> Self {
         self.panic_messages = keep;
         self
@@ -100,6 +144,13 @@ impl StoreBuilder {
     /// How many changed tasks are kept for readers of the change feed that have not drained them yet,
     /// about; 2¹⁸ by default. A reader that falls further behind is told to resync. Each takes about 150
     /// bytes, and only while there is a reader.
+    ///
+    /// ```
+    /// # use inflight::Store;
+    /// let store = Store::builder().capacity(16).feed_limit(1_000).build()?;
+    /// # drop(store);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn feed_limit(mut self, tasks: usize) -> Self {
         self.feed_limit = tasks;
         self
@@ -110,6 +161,12 @@ impl StoreBuilder {
     /// # Errors
     ///
     /// [`BuildError`] says which setting is out of range, or what the system refuses to give.
+    ///
+    /// ```
+    /// # use inflight::{BuildError, Store};
+    /// let none = Store::builder().capacity(0).build();
+    /// assert!(matches!(none, Err(BuildError::Capacity { capacity: 0, .. })));
+    /// ```
     pub fn build(self) -> Result<Store, BuildError> {
         let capacity = self.capacity;
         let lines =

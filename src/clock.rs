@@ -199,6 +199,14 @@ struct Manual {
 
 impl ManualClock {
     /// A clock that stands still.
+    ///
+    /// ```
+    /// # use inflight::{ManualClock, Store};
+    /// let clock = ManualClock::new();
+    /// let store = Store::builder().capacity(16).clock(clock).build()?;
+    /// # drop(store);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         const TEN_YEARS_NANOS: u64 = 3653 * 86_400 * 1_000_000_000;
@@ -206,6 +214,20 @@ impl ManualClock {
     }
 
     /// Moves the clock on by `span`; to the end of its range at most.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use inflight::{KeeperMode, ManualClock, NewTask, Store};
+    /// # let clock = ManualClock::new();
+    /// # let store = Store::builder().capacity(16).clock(clock.clone()).keeper(KeeperMode::Manual).build()?;
+    /// # let mut task = store.create(NewTask::new("index").total(100))?;
+    /// # task.start()?;
+    /// let created = store.lookup(task.id())?.created_at();
+    /// clock.advance(Duration::from_secs(60));
+    /// let later = store.create(NewTask::new("index"))?;
+    /// assert_eq!(store.lookup(later.id())?.created_at(), created + Duration::from_secs(60));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn advance(&self, span: Duration) {
         let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         // AcqRel: who reads the new time also sees what was done before the clock was moved (tests
@@ -218,6 +240,20 @@ impl ManualClock {
 
     /// Steps the wall clock, as an administrator or NTP would: the monotonic time stays as it is.
     /// A negative `seconds` steps it back.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use inflight::{KeeperMode, ManualClock, NewTask, Store};
+    /// # let clock = ManualClock::new();
+    /// # let store = Store::builder().capacity(16).clock(clock.clone()).keeper(KeeperMode::Manual).build()?;
+    /// # let mut task = store.create(NewTask::new("index").total(100))?;
+    /// # task.start()?;
+    /// let created = store.lookup(task.id())?.created_at();
+    /// clock.step_wall(-3_600);
+    /// store.tick();
+    /// assert_eq!(store.lookup(task.id())?.created_at(), created - Duration::from_secs(3_600));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn step_wall(&self, seconds: i64) {
         // Relaxed: a lone figure, read at the next tick; nothing is published with it.
         self.0.skew_micros.fetch_add(seconds.saturating_mul(1_000_000), Ordering::Relaxed);

@@ -57,6 +57,18 @@ impl<'a> Counter<'a> {
     /// # Consistency
     ///
     /// As [`Task::advance`](crate::Task::advance).
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// let mut counter = task.counter();
+    /// counter.advance(3)?;
+    /// counter.advance(4)?;
+    /// assert_eq!(store.lookup(task.id())?.done(), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn advance(&mut self, count: u64) -> Result<(), ProgressError> {
         // 0 wraps around and takes the slow path.

@@ -34,18 +34,44 @@ pub struct Counts {
 
 impl Counts {
     /// How many are in `state`.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let task = store.create(NewTask::new("index"))?;
+    /// assert_eq!(store.counts().of(State::Pending), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn of(&self, state: State) -> u64 {
         self.by_state.get(state as usize).copied().unwrap_or(0)
     }
 
     /// How many there are.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let task = store.create(NewTask::new("index"))?;
+    /// assert_eq!(store.counts().total(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn total(&self) -> u64 {
         self.by_state.iter().sum()
     }
 
     /// How many are not terminal.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// assert_eq!(store.counts().live(), 1);
+    /// task.cancel()?;
+    /// assert_eq!((store.counts().live(), store.counts().total()), (0, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn live(&self) -> u64 {
         State::ALL.into_iter().filter(|state| !state.is_terminal()).map(|state| self.of(state)).sum()

@@ -12,6 +12,12 @@ use crate::state::{Absent, State};
 use crate::status::Status;
 
 /// A store cannot be built like that.
+///
+/// ```
+/// # use inflight::{BuildError, MAX_CAPACITY, Store};
+/// let refused = Store::builder().capacity(0).build().err();
+/// assert_eq!(refused, Some(BuildError::Capacity { capacity: 0, limit: MAX_CAPACITY }));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -52,6 +58,14 @@ impl fmt::Display for BuildError {
 impl Error for BuildError {}
 
 /// A task cannot be created like that.
+///
+/// ```
+/// # use inflight::{CreateError, NewTask, Store};
+/// let store = Store::builder().capacity(1).build()?;
+/// let _task = store.create(NewTask::new("index"))?;
+/// assert_eq!(store.create(NewTask::new("index")).err(), Some(CreateError::Full { capacity: 1 }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CreateError {
@@ -109,6 +123,15 @@ impl From<TooLarge> for CreateError {
 }
 
 /// A transition, or another change of a task, was refused.
+///
+/// ```
+/// # use inflight::{ChangeError, NewTask, State, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index"))?;
+/// let refused = task.resume();
+/// assert_eq!(refused, Err(ChangeError::NotAllowed { from: State::Pending, to: State::Running }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangeError {
@@ -194,6 +217,17 @@ impl From<TooLarge> for ChangeError {
 }
 
 /// Progress was not counted.
+///
+/// ```
+/// # use inflight::{MAX_COUNT, NewTask, ProgressError, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index"))?;
+/// assert_eq!(task.advance(1), Err(ProgressError::NotRunning));
+/// task.start()?;
+/// let refused = task.advance(u64::MAX);
+/// assert_eq!(refused, Err(ProgressError::Overflow { done: 0, limit: MAX_COUNT }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProgressError {
@@ -243,6 +277,16 @@ impl fmt::Display for ProgressError {
 impl Error for ProgressError {}
 
 /// A task could not be ended as asked.
+///
+/// ```
+/// # use inflight::{FinishError, NewTask, State, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index"))?;
+/// let refused = task.succeed("before it began");
+/// let (from, to) = (State::Pending, State::Succeeded);
+/// assert_eq!(refused, Err(FinishError::NotAllowed { from, to }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FinishError {
@@ -277,6 +321,16 @@ impl fmt::Display for FinishError {
 impl Error for FinishError {}
 
 /// Cancellation could not be requested.
+///
+/// ```
+/// # use inflight::{CancelError, NewTask, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index"))?;
+/// # task.start()?;
+/// task.succeed(())?;
+/// assert!(matches!(store.cancel(task.id()), Err(CancelError::Ended(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CancelError {
@@ -298,6 +352,15 @@ impl fmt::Display for CancelError {
 impl Error for CancelError {}
 
 /// A task could not be removed.
+///
+/// ```
+/// # use inflight::{NewTask, RemoveError, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index"))?;
+/// # task.start()?;
+/// assert!(matches!(store.remove(task.id()), Err(RemoveError::Live(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemoveError {
@@ -321,6 +384,13 @@ impl fmt::Display for RemoveError {
 impl Error for RemoveError {}
 
 /// A list could not be made.
+///
+/// ```
+/// # use inflight::{Filter, ListError, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// assert_eq!(store.list(&Filter::new().page_size(0)).err(), Some(ListError::EmptyPage));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ListError {

@@ -38,24 +38,69 @@ pub struct Children {
 
 impl Children {
     /// How many children are, or ended, in `state`.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let parent = store.create(NewTask::new("batch"))?;
+    /// # let mut child = store.create(NewTask::new("page").total(4).parent(parent.id()))?;
+    /// # child.start()?;
+    /// assert_eq!(store.children(parent.id())?.in_state(State::Running), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn in_state(&self, state: State) -> u64 {
         self.by_state.get(state as usize).copied().unwrap_or(0)
     }
 
     /// How many children there are and were.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let parent = store.create(NewTask::new("batch"))?;
+    /// # let mut child = store.create(NewTask::new("page").total(4).parent(parent.id()))?;
+    /// # child.start()?;
+    /// child.cancel()?;
+    /// store.remove(child.id())?;
+    /// assert_eq!(store.children(parent.id())?.count(), 1, "it was one");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn count(&self) -> u64 {
         self.by_state.iter().sum()
     }
 
     /// How many children are not terminal.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let parent = store.create(NewTask::new("batch"))?;
+    /// # let mut child = store.create(NewTask::new("page").total(4).parent(parent.id()))?;
+    /// # child.start()?;
+    /// child.cancel()?;
+    /// assert_eq!(store.children(parent.id())?.live(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn live(&self) -> u64 {
         State::ALL.into_iter().filter(|state| !state.is_terminal()).map(|state| self.in_state(state)).sum()
     }
 
     /// What is done, over all children. Sums are right as long as they fit 64 bits.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let parent = store.create(NewTask::new("batch"))?;
+    /// # let mut child = store.create(NewTask::new("page").total(4).parent(parent.id()))?;
+    /// # child.start()?;
+    /// child.advance(3)?;
+    /// child.succeed(())?;
+    /// assert_eq!(store.children(parent.id())?.done(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn done(&self) -> u64 {
         self.done
@@ -63,12 +108,34 @@ impl Children {
 
     /// What there is to do, over all children, as long as that fits 64 bits. `None` if it is unknown of any
     /// of them, or there are none.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let parent = store.create(NewTask::new("batch"))?;
+    /// # let mut child = store.create(NewTask::new("page").total(4).parent(parent.id()))?;
+    /// # child.start()?;
+    /// assert_eq!(store.children(parent.id())?.total(), Some(4));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         (self.without_total == 0 && self.count() > 0).then_some(self.total)
     }
 
     /// `done / total`, from 0 to 1. `None` if the total is unknown or 0.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let parent = store.create(NewTask::new("batch"))?;
+    /// # let mut child = store.create(NewTask::new("page").total(4).parent(parent.id()))?;
+    /// # child.start()?;
+    /// child.advance(3)?;
+    /// child.succeed(())?;
+    /// assert_eq!(store.children(parent.id())?.fraction(), Some(0.75));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a fraction is rounded anyway")]
     pub fn fraction(&self) -> Option<f64> {

@@ -163,6 +163,11 @@ impl FromStr for TaskId {
 }
 
 /// What was parsed is not a UUID.
+///
+/// ```
+/// # use inflight::TaskId;
+/// assert!("not a UUID".parse::<TaskId>().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseIdError(());
 

@@ -50,6 +50,16 @@ impl Default for Limits {
 }
 
 /// What is larger than it may be.
+///
+/// ```
+/// # use inflight::{ChangeError, NewTask, Oversized, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index"))?;
+/// let too_long = "x".repeat(1 << 20);
+/// let Err(ChangeError::TooLarge(refused)) = task.set_message(too_long) else { panic!("it is") };
+/// assert_eq!(refused.what, Oversized::Message);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Oversized {
@@ -72,6 +82,17 @@ pub enum Oversized {
 }
 
 /// Something is larger than the store's [`Limits`] allow.
+///
+/// ```
+/// # use inflight::{CreateError, NewTask, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// let Err(CreateError::TooLarge(refused)) = store.create(NewTask::new("x".repeat(200))) else {
+///     panic!("it is");
+/// };
+/// assert_eq!((refused.size, refused.limit), (200, 128));
+/// assert_eq!(refused.to_string(), "the kind has 200 bytes; the store takes at most 128");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge {
     /// What it is.

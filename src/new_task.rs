@@ -41,6 +41,14 @@ pub struct NewTask {
 
 impl NewTask {
     /// A task of this kind: what sort of work it is, for example the name of the job.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index"))?;
+    /// assert_eq!(store.details(task.id())?.kind(), "index");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(kind: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind: kind.into(),
@@ -57,24 +65,57 @@ impl NewTask {
     /// Uses an id of the client's own, a UUID of any version, instead of minting one.
     ///
     /// Such a task is polled through the DashMap. Its id can be used again once it is gone.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store, TaskId};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let id: TaskId = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse()?;
+    /// let task = store.create(NewTask::new("index").id(id))?;
+    /// assert_eq!(task.id(), id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn id(mut self, id: impl Into<TaskId>) -> Self {
         self.id = Some(id.into());
         self
     }
 
     /// How much there is to do, at most [`MAX_COUNT`](crate::MAX_COUNT), in units of the caller's choice.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index").total(42))?;
+    /// assert_eq!(store.lookup(task.id())?.total(), Some(42));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn total(mut self, total: u64) -> Self {
         self.total = Some(total);
         self
     }
 
     /// What the unit of progress is called, for those who show it: `"bytes"`, `"pages"`.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index").unit("pages"))?;
+    /// assert_eq!(store.details(task.id())?.unit(), Some("pages"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn unit(mut self, unit: impl Into<String>) -> Self {
         self.unit = Some(unit.into());
         self
     }
 
     /// Adds a label. A label of the same key replaces the earlier one.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index").label("tenant", "acme"))?;
+    /// assert_eq!(store.details(task.id())?.label("tenant"), Some("acme"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         let key = key.into();
         self.labels.retain(|(have, _)| *have != key);
@@ -84,6 +125,15 @@ impl NewTask {
 
     /// Makes it a child of the task `parent`, which sums up its children
     /// ([`Store::children`](crate::Store::children)).
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let parent = store.create(NewTask::new("batch"))?;
+    /// let child = store.create(NewTask::new("page").parent(parent.id()))?;
+    /// assert_eq!(store.children(parent.id())?.count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn parent(mut self, parent: impl Into<TaskId>) -> Self {
         self.parent = Some(parent.into());
         self
@@ -94,6 +144,18 @@ impl NewTask {
     ///
     /// It is noticed at the first tick after that. The progress of a leased task is added by an atomic
     /// operation, not a plain store, because the handle is not the only one that may end it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use inflight::{FailureReason, KeeperMode, ManualClock, NewTask, Store};
+    /// # let clock = ManualClock::new();
+    /// # let store = Store::builder().capacity(16).clock(clock.clone()).keeper(KeeperMode::Manual).build()?;
+    /// let task = store.create(NewTask::new("index").lease(Duration::from_secs(30)))?;
+    /// clock.advance(Duration::from_secs(30));
+    /// store.tick();
+    /// assert_eq!(store.lookup(task.id())?.failure_reason(), Some(FailureReason::Lost));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lease(mut self, span: Duration) -> Self {
         self.lease = Some(span);
         self
@@ -101,6 +163,15 @@ impl NewTask {
 
     /// Keeps the task for `span` after its end, whatever the store's
     /// [`Retention`](crate::Retention) says about ages. (Bounds by count hold for it as well.)
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index").ttl(Duration::from_secs(60)))?;
+    /// assert_eq!(store.details(task.id())?.ttl(), Some(Duration::from_secs(60)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ttl(mut self, span: Duration) -> Self {
         self.ttl = Some(span);
         self

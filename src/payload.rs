@@ -30,11 +30,22 @@ enum Bytes {
 
 impl Payload {
     /// `bytes` of this media type.
+    ///
+    /// ```
+    /// # use inflight::Payload;
+    /// let json = Payload::new("application/json", "{}");
+    /// assert_eq!((json.media_type(), json.bytes()), ("application/json", &b"{}"[..]));
+    /// ```
     pub fn new(media_type: impl Into<Cow<'static, str>>, bytes: impl Into<Vec<u8>>) -> Self {
         Self { media_type: media_type.into(), bytes: Bytes::Shared(bytes.into().into()) }
     }
 
     /// Nothing: what `()` converts to. A task that ends with it has no result to read.
+    ///
+    /// ```
+    /// # use inflight::Payload;
+    /// assert_eq!(Payload::none(), Payload::from(()));
+    /// ```
     #[must_use]
     pub const fn none() -> Self {
         Self { media_type: Cow::Borrowed(""), bytes: Bytes::Static(&[]) }
@@ -52,12 +63,22 @@ impl Payload {
     }
 
     /// The media type, as in a `Content-Type` header.
+    ///
+    /// ```
+    /// # use inflight::Payload;
+    /// assert_eq!(Payload::from(vec![0]).media_type(), "application/octet-stream");
+    /// ```
     #[must_use]
     pub fn media_type(&self) -> &str {
         &self.media_type
     }
 
     /// The bytes themselves.
+    ///
+    /// ```
+    /// # use inflight::Payload;
+    /// assert_eq!(Payload::from("abc").bytes(), b"abc");
+    /// ```
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
@@ -67,6 +88,12 @@ impl Payload {
     }
 
     /// The bytes as text, if they are UTF-8.
+    ///
+    /// ```
+    /// # use inflight::Payload;
+    /// assert_eq!(Payload::from("abc").as_text(), Some("abc"));
+    /// assert_eq!(Payload::from(vec![0xFF]).as_text(), None);
+    /// ```
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         std::str::from_utf8(self.bytes()).ok()

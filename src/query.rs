@@ -48,53 +48,142 @@ pub struct Filter {
 
 impl Filter {
     /// How many tasks a page has if nothing is said.
+    ///
+    /// ```
+    /// # use inflight::Filter;
+    /// assert!(Filter::DEFAULT_PAGE_SIZE <= Filter::MAX_PAGE_SIZE);
+    /// ```
     pub const DEFAULT_PAGE_SIZE: usize = 100;
 
     /// How many tasks a page has at the most; a larger size is taken for this one.
+    ///
+    /// ```
+    /// # use inflight::{Filter, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index").label("tenant", "acme"))?;
+    /// let page = store.list(&Filter::new().page_size(usize::MAX))?;
+    /// assert!(page.tasks.len() <= Filter::MAX_PAGE_SIZE);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const MAX_PAGE_SIZE: usize = 1000;
 
     /// All tasks, in pages of [`DEFAULT_PAGE_SIZE`](Self::DEFAULT_PAGE_SIZE).
+    ///
+    /// ```
+    /// # use inflight::{Filter, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index").label("tenant", "acme"))?;
+    /// assert_eq!(store.list(&Filter::new())?.tasks.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Only tasks in this state; called several times, in any of these states.
+    ///
+    /// ```
+    /// # use inflight::{Filter, NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index").label("tenant", "acme"))?;
+    /// let active = Filter::new().state(State::Running).state(State::Blocked);
+    /// assert!(store.list(&active)?.tasks.is_empty());
+    /// task.start()?;
+    /// assert_eq!(store.list(&active)?.tasks.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn state(mut self, state: State) -> Self {
         self.states.get_or_insert_default().push(state);
         self
     }
 
     /// Only tasks of this kind.
+    ///
+    /// ```
+    /// # use inflight::{Filter, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index").label("tenant", "acme"))?;
+    /// assert_eq!(store.list(&Filter::new().kind("index"))?.tasks.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.kind = Some(kind.into());
         self
     }
 
     /// Only tasks with this label; called several times, with all of these labels.
+    ///
+    /// ```
+    /// # use inflight::{Filter, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index").label("tenant", "acme"))?;
+    /// assert_eq!(store.list(&Filter::new().label("tenant", "acme"))?.tasks.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((key.into(), value.into()));
         self
     }
 
     /// Only children of this task.
+    ///
+    /// ```
+    /// # use inflight::{Filter, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index").label("tenant", "acme"))?;
+    /// let child = store.create(NewTask::new("page").parent(task.id()))?;
+    /// let page = store.list(&Filter::new().parent(task.id()))?;
+    /// assert_eq!(page.tasks[0].status().id(), child.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn parent(mut self, parent: impl Into<TaskId>) -> Self {
         self.parent = Some(parent.into());
         self
     }
 
     /// Only tasks that have changed at or after this time.
+    ///
+    /// ```
+    /// # use inflight::{Filter, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index").label("tenant", "acme"))?;
+    /// let last = store.lookup(task.id())?.updated_at();
+    /// assert_eq!(store.list(&Filter::new().changed_since(last))?.tasks.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn changed_since(mut self, time: SystemTime) -> Self {
         self.changed_since = Some(time);
         self
     }
 
     /// From where the page before ended.
+    ///
+    /// ```
+    /// # use inflight::{Filter, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index").label("tenant", "acme"))?;
+    /// let other = store.create(NewTask::new("index"))?;
+    /// let one = Filter::new().page_size(1);
+    /// let next = store.list(&one)?.next.ok_or("there is another page")?;
+    /// let second = store.list(&one.after(next))?;
+    /// assert_eq!((second.tasks[0].status().id(), second.next), (other.id(), None));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn after(mut self, cursor: Cursor) -> Self {
         self.after = Some(cursor);
         self
     }
 
     /// How many tasks a page has at the most.
+    ///
+    /// ```
+    /// # use inflight::{Filter, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index").label("tenant", "acme"))?;
+    /// let page = store.list(&Filter::new().page_size(1))?;
+    /// assert_eq!((page.tasks.len(), page.next), (1, None));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn page_size(mut self, size: usize) -> Self {
         self.page_size = Some(size);
         self
@@ -114,6 +203,15 @@ impl Filter {
 }
 
 /// One page of a list.
+///
+/// ```
+/// # use inflight::{Filter, NewTask, Page, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index").label("tenant", "acme"))?;
+/// let Page { tasks, next } = store.list(&Filter::new())?;
+/// assert_eq!((tasks.len(), next), (1, None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The tasks, in the order of their creation.
@@ -169,6 +267,11 @@ impl FromStr for Cursor {
 }
 
 /// What was parsed is not a [`Cursor`] that a page came with.
+///
+/// ```
+/// # use inflight::Cursor;
+/// assert!("not a cursor".parse::<Cursor>().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseCursorError(());
 

@@ -61,36 +61,75 @@ impl Retention {
     }
 
     /// Keeps a succeeded task for `age` after its end.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use inflight::Retention;
+    /// let retention = Retention::forever().succeeded_for(Duration::from_secs(60));
+    /// # let _ = retention;
+    /// ```
     pub const fn succeeded_for(mut self, age: Duration) -> Self {
         self.keeps[0].age = Some(age);
         self
     }
 
     /// Keeps a failed task for `age` after its end.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use inflight::Retention;
+    /// let retention = Retention::forever().failed_for(Duration::from_secs(60));
+    /// # let _ = retention;
+    /// ```
     pub const fn failed_for(mut self, age: Duration) -> Self {
         self.keeps[1].age = Some(age);
         self
     }
 
     /// Keeps a cancelled task for `age` after its end.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use inflight::Retention;
+    /// let retention = Retention::forever().cancelled_for(Duration::from_secs(60));
+    /// # let _ = retention;
+    /// ```
     pub const fn cancelled_for(mut self, age: Duration) -> Self {
         self.keeps[2].age = Some(age);
         self
     }
 
     /// Keeps the last `count` succeeded tasks; older ones are evicted.
+    ///
+    /// ```
+    /// # use inflight::Retention;
+    /// let retention = Retention::default().at_most_succeeded(1_000);
+    /// # let _ = retention;
+    /// ```
     pub const fn at_most_succeeded(mut self, count: u64) -> Self {
         self.keeps[0].count = Some(count);
         self
     }
 
     /// Keeps the last `count` failed tasks; older ones are evicted.
+    ///
+    /// ```
+    /// # use inflight::Retention;
+    /// let retention = Retention::default().at_most_failed(1_000);
+    /// # let _ = retention;
+    /// ```
     pub const fn at_most_failed(mut self, count: u64) -> Self {
         self.keeps[1].count = Some(count);
         self
     }
 
     /// Keeps the last `count` cancelled tasks; older ones are evicted.
+    ///
+    /// ```
+    /// # use inflight::Retention;
+    /// let retention = Retention::default().at_most_cancelled(1_000);
+    /// # let _ = retention;
+    /// ```
     pub const fn at_most_cancelled(mut self, count: u64) -> Self {
         self.keeps[2].count = Some(count);
         self

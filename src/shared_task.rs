@@ -50,12 +50,32 @@ impl SharedTask {
     }
 
     /// The task's id.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// assert_eq!(store.get(task.id()), task.status());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.handle.id()
     }
 
     /// The task's status; `None` if it has ended and is gone.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// assert_eq!(task.status().map(|status| status.done()), Some(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn status(&self) -> Option<Status> {
@@ -67,6 +87,16 @@ impl SharedTask {
     /// # Errors
     ///
     /// [`ChangeError::NotAllowed`] in any other state than `Pending`.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let task = store.create(NewTask::new("index"))?;
+    /// # let task = task.share();
+    /// task.start()?;
+    /// assert_eq!(task.status().map(|status| status.state()), Some(State::Running));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn start(&self) -> Result<(), ChangeError> {
         self.handle.start()
     }
@@ -77,6 +107,18 @@ impl SharedTask {
     ///
     /// [`ProgressError::NotRunning`] unless the task has been started and has not ended;
     /// [`ProgressError::Overflow`] if more than [`MAX_COUNT`](crate::MAX_COUNT) would be done.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// task.advance(3)?;
+    /// task.advance(4)?;
+    /// assert_eq!(store.lookup(task.id())?.done(), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn advance(&self, count: u64) -> Result<(), ProgressError> {
         self.handle.add(count)
@@ -87,6 +129,17 @@ impl SharedTask {
     /// # Errors
     ///
     /// As [`SharedTask::advance`], and [`ProgressError::Backwards`] if more is done already.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, ProgressError, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// task.set_done(7)?;
+    /// assert_eq!(task.set_done(3), Err(ProgressError::Backwards { done: 7, to: 3 }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_done(&self, done: u64) -> Result<(), ProgressError> {
         self.handle.raise(done)
     }
@@ -96,6 +149,18 @@ impl SharedTask {
     /// # Errors
     ///
     /// [`ChangeError::TotalTooLarge`], [`ChangeError::TotalBelowDone`], or [`ChangeError::Ended`].
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// task.advance(3)?;
+    /// task.set_total(12)?;
+    /// assert_eq!(task.status().and_then(|status| status.fraction()), Some(0.25));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_total(&self, total: u64) -> Result<(), ChangeError> {
         self.handle.set_total(total)
     }
@@ -105,6 +170,17 @@ impl SharedTask {
     /// # Errors
     ///
     /// [`ChangeError::TooLarge`], or [`ChangeError::Ended`].
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// task.set_message("embedding")?;
+    /// assert_eq!(store.details(task.id())?.message(), Some("embedding"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_message(&self, message: impl AsRef<str>) -> Result<(), ChangeError> {
         self.handle.set_message(message.as_ref())
     }
@@ -114,6 +190,17 @@ impl SharedTask {
     /// # Errors
     ///
     /// [`ChangeError::NotAllowed`] in any other state.
+    ///
+    /// ```
+    /// # use inflight::{ChangeError, NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// task.block()?;
+    /// assert_eq!(task.block(), Err(ChangeError::NotAllowed { from: State::Blocked, to: State::Blocked }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn block(&self) -> Result<(), ChangeError> {
         self.handle.block()
     }
@@ -123,6 +210,18 @@ impl SharedTask {
     /// # Errors
     ///
     /// [`ChangeError::NotAllowed`] in any other state.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// task.block()?;
+    /// task.resume()?;
+    /// assert_eq!(task.status().map(|status| status.state()), Some(State::Running));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn resume(&self) -> Result<(), ChangeError> {
         self.handle.resume()
     }
@@ -133,6 +232,18 @@ impl SharedTask {
     /// # Errors
     ///
     /// [`ChangeError::NotAllowed`] in any other state; [`ChangeError::TooManyAttempts`].
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// task.advance(3)?;
+    /// task.retry()?;
+    /// assert_eq!(task.status().map(|status| (status.attempt(), status.done())), Some((2, 0)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn retry(&self) -> Result<(), ChangeError> {
         self.handle.retry()
     }
@@ -142,6 +253,18 @@ impl SharedTask {
     /// # Errors
     ///
     /// [`FinishError::NotAllowed`] if the task has not been started; [`FinishError::TooLarge`].
+    ///
+    /// ```
+    /// # use inflight::{Finish, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// assert_eq!(task.succeed("42 pages")?, Finish::Won);
+    /// let details = store.details(task.id())?;
+    /// assert_eq!(details.result().and_then(|result| result.as_text()), Some("42 pages"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn succeed(&self, result: impl Into<Payload>) -> Result<Finish, FinishError> {
         self.handle.finish(Ending::succeeded(result))
     }
@@ -151,6 +274,17 @@ impl SharedTask {
     /// # Errors
     ///
     /// [`FinishError::TooLarge`].
+    ///
+    /// ```
+    /// # use inflight::{FailureReason, Finish, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// assert_eq!(task.fail(FailureReason::TimedOut, "after 3 s")?, Finish::Won);
+    /// assert_eq!(store.lookup(task.id())?.failure_reason(), Some(FailureReason::TimedOut));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fail(&self, reason: FailureReason, error: impl Into<Payload>) -> Result<Finish, FinishError> {
         self.handle.finish(Ending::failed(reason, error))
     }
@@ -160,11 +294,34 @@ impl SharedTask {
     /// # Errors
     ///
     /// [`FinishError::Gone`] if it has ended and is gone.
+    ///
+    /// ```
+    /// # use inflight::{Finish, NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// assert_eq!(task.cancel()?, Finish::Won);
+    /// assert_eq!(store.lookup(task.id())?.state(), State::Cancelled);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cancel(&self) -> Result<Finish, FinishError> {
         self.handle.finish(Ending::cancelled())
     }
 
     /// Whether somebody has asked for the task to be cancelled.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// assert!(!task.cancel_requested());
+    /// let _ = store.cancel(task.id())?;
+    /// assert!(task.cancel_requested());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn cancel_requested(&self) -> bool {
@@ -198,6 +355,16 @@ impl SharedTask {
     /// # Errors
     ///
     /// [`ChangeError::Ended`] once the lease has run out; [`ChangeError::NoLease`] if there was none.
+    ///
+    /// ```
+    /// # use inflight::{ChangeError, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// # let task = task.share();
+    /// assert_eq!(task.heartbeat(), Err(ChangeError::NoLease));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn heartbeat(&self) -> Result<(), ChangeError> {
         self.handle.heartbeat()
     }

@@ -42,6 +42,11 @@ pub enum State {
 
 impl State {
     /// All six, in the order of a task's life.
+    ///
+    /// ```
+    /// # use inflight::State;
+    /// assert_eq!(State::ALL.iter().filter(|state| state.is_terminal()).count(), 3);
+    /// ```
     pub const ALL: [State; 6] =
         [State::Pending, State::Running, State::Blocked, State::Succeeded, State::Failed, State::Cancelled];
 
@@ -108,6 +113,11 @@ impl FromStr for State {
 }
 
 /// What was parsed is not the name of a [`State`].
+///
+/// ```
+/// # use inflight::State;
+/// assert!("done".parse::<State>().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseStateError(());
 
@@ -143,6 +153,11 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// All of them.
+    ///
+    /// ```
+    /// # use inflight::FailureReason;
+    /// assert!(FailureReason::ALL.contains(&FailureReason::Lost));
+    /// ```
     pub const ALL: [FailureReason; 5] = [
         FailureReason::Error,
         FailureReason::Panicked,
@@ -203,6 +218,16 @@ pub enum Absent {
 }
 
 /// Why a task is no longer in the store.
+///
+/// ```
+/// # use inflight::{Absent, GoneReason, NewTask, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index"))?;
+/// task.cancel()?;
+/// store.remove(task.id())?;
+/// assert_eq!(store.lookup(task.id()), Err(Absent::Gone(Some(GoneReason::Removed))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GoneReason {

@@ -56,12 +56,30 @@ impl Status {
     }
 
     /// The task's id: the client's own, where it brought one.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// assert_eq!(store.lookup(task.id())?.id(), task.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.id
     }
 
     /// Where the task is in its life.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// assert_eq!(store.lookup(task.id())?.state(), State::Running);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn state(&self) -> State {
@@ -70,24 +88,66 @@ impl Status {
     }
 
     /// Whether nothing will change any more.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// assert!(!store.lookup(task.id())?.is_terminal());
+    /// task.succeed(())?;
+    /// assert!(store.lookup(task.id())?.is_terminal());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         self.reading.word().is_terminal()
     }
 
     /// What kind of failure it was, in state `Failed`.
+    ///
+    /// ```
+    /// # use inflight::{FailureReason, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// let id = task.id();
+    /// assert_eq!(store.lookup(id)?.failure_reason(), None);
+    /// drop(task);
+    /// assert_eq!(store.lookup(id)?.failure_reason(), Some(FailureReason::Lost));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn failure_reason(&self) -> Option<FailureReason> {
         self.reading.word().failure_reason()
     }
 
     /// Which attempt this is: 1, 2, …
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// task.retry()?;
+    /// assert_eq!(store.lookup(task.id())?.attempt(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.reading.word().attempt()
     }
 
     /// Whether somebody has asked for the task to be cancelled.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// assert!(store.cancel(task.id())?.cancel_requested());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn cancel_requested(&self) -> bool {
         self.reading.word().cancel_requested()
@@ -96,6 +156,16 @@ impl Status {
     /// How much of this attempt is done, in the task's own unit; at most
     /// [`MAX_COUNT`](crate::MAX_COUNT) (shared handles that add at the same moment may pass it by a
     /// little).
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// task.advance(3)?;
+    /// assert_eq!(store.lookup(task.id())?.done(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn done(&self) -> u64 {
@@ -104,12 +174,34 @@ impl Status {
 
     /// How much there is to do, in the task's own unit, if known. `done` may exceed it, if it was an
     /// estimate.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// assert_eq!(store.lookup(task.id())?.total(), None);
+    /// task.set_total(42)?;
+    /// assert_eq!(store.lookup(task.id())?.total(), Some(42));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         self.reading.total()
     }
 
     /// The ordered token of what this snapshot has seen.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// let before = store.lookup(task.id())?.version();
+    /// task.advance(1)?;
+    /// assert!(store.lookup(task.id())?.version() > before);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn version(&self) -> Version {
@@ -117,6 +209,18 @@ impl Status {
     }
 
     /// `done / total`, from 0 to 1. `None` if the total is unknown or 0.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// task.advance(3)?;
+    /// assert_eq!(store.lookup(task.id())?.fraction(), None, "of what?");
+    /// task.set_total(4)?;
+    /// assert_eq!(store.lookup(task.id())?.fraction(), Some(0.75));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a fraction is rounded anyway")]
     pub fn fraction(&self) -> Option<f64> {
@@ -126,6 +230,20 @@ impl Status {
 
     /// Progress per second, on average since this attempt was started and up to its last progress.
     /// `None` before there is any.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use inflight::{KeeperMode, ManualClock, NewTask, Store};
+    /// # let clock = ManualClock::new();
+    /// # let store = Store::builder().capacity(16).clock(clock.clone()).keeper(KeeperMode::Manual).build()?;
+    /// # let mut task = store.create(NewTask::new("index").total(100))?;
+    /// # task.start()?;
+    /// clock.advance(Duration::from_secs(10));
+    /// store.tick();
+    /// task.advance(20)?;
+    /// assert_eq!(store.lookup(task.id())?.rate(), Some(2.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
     pub fn rate(&self) -> Option<f64> {
@@ -136,6 +254,20 @@ impl Status {
     /// How long the rest will take at this [`rate`](Status::rate), counted from
     /// [`updated_at`](Status::updated_at). `None` if total or rate are unknown, the task is not
     /// running, or it would be more than a [`Duration`] holds.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use inflight::{KeeperMode, ManualClock, NewTask, Store};
+    /// # let clock = ManualClock::new();
+    /// # let store = Store::builder().capacity(16).clock(clock.clone()).keeper(KeeperMode::Manual).build()?;
+    /// # let mut task = store.create(NewTask::new("index").total(100))?;
+    /// # task.start()?;
+    /// clock.advance(Duration::from_secs(10));
+    /// store.tick();
+    /// task.advance(20)?;
+    /// assert_eq!(store.lookup(task.id())?.eta(), Some(Duration::from_secs(40)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     pub fn eta(&self) -> Option<Duration> {
@@ -147,6 +279,19 @@ impl Status {
     }
 
     /// How long this attempt has been worked on, up to its last change. `None` before it is started.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use inflight::{KeeperMode, ManualClock, NewTask, Store};
+    /// # let clock = ManualClock::new();
+    /// # let store = Store::builder().capacity(16).clock(clock.clone()).keeper(KeeperMode::Manual).build()?;
+    /// # let mut task = store.create(NewTask::new("index").total(100))?;
+    /// # task.start()?;
+    /// clock.advance(Duration::from_secs(10));
+    /// task.succeed(())?;
+    /// assert_eq!(store.lookup(task.id())?.worked_for(), Some(Duration::from_secs(10)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn worked_for(&self) -> Option<Duration> {
         let started = self.reading.started();
@@ -154,6 +299,16 @@ impl Status {
     }
 
     /// When the task was created.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// let status = store.lookup(task.id())?;
+    /// assert!(status.created_at() <= status.updated_at());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn created_at(&self) -> SystemTime {
         // A tenant's line always has the time of its creation.
@@ -161,6 +316,16 @@ impl Status {
     }
 
     /// When this attempt was started. `None` while it is pending, and if it ended without a start.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// assert_eq!(store.lookup(task.id())?.started_at(), None);
+    /// task.start()?;
+    /// assert!(store.lookup(task.id())?.started_at().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn started_at(&self) -> Option<SystemTime> {
         self.reading.started().wall(self.skew_micros)
@@ -168,12 +333,38 @@ impl Status {
 
     /// When the task last changed: a transition, a message, a request to cancel, a new total, or
     /// progress, which is noted with the resolution of the store's tick.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use inflight::{KeeperMode, ManualClock, NewTask, Store};
+    /// # let clock = ManualClock::new();
+    /// # let store = Store::builder().capacity(16).clock(clock.clone()).keeper(KeeperMode::Manual).build()?;
+    /// # let mut task = store.create(NewTask::new("index").total(100))?;
+    /// # task.start()?;
+    /// let before = store.lookup(task.id())?.updated_at();
+    /// clock.advance(Duration::from_secs(10));
+    /// task.set_message("embedding")?;
+    /// assert_eq!(store.lookup(task.id())?.updated_at(), before + Duration::from_secs(10));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn updated_at(&self) -> SystemTime {
         self.reading.updated().wall(self.skew_micros).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// When the task became terminal.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// assert_eq!(store.lookup(task.id())?.ended_at(), None);
+    /// task.succeed(())?;
+    /// let status = store.lookup(task.id())?;
+    /// assert_eq!(status.ended_at(), Some(status.updated_at()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn ended_at(&self) -> Option<SystemTime> {
         self.is_terminal().then(|| self.updated_at())

@@ -48,6 +48,13 @@ pub struct Store {
 
 impl Store {
     /// A builder with the defaults: room for 2²⁰ tasks, default retention and limits, a keeper's thread.
+    ///
+    /// ```
+    /// # use inflight::Store;
+    /// let store = Store::builder().capacity(1_000).build()?;
+    /// assert_eq!(store.capacity(), 1_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn builder() -> StoreBuilder {
         StoreBuilder::new()
     }
@@ -79,6 +86,14 @@ impl Store {
     /// # Consistency
     ///
     /// The id can be polled before this returns.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index").total(42))?;
+    /// assert_eq!(store.get(task.id()).and_then(|status| status.total()), Some(42));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(&self, new: NewTask) -> Result<Task, CreateError> {
         let record = self.engine.create(new)?;
         Ok(Task::new(Handle { engine: StdArc::clone(&self.engine), record }))
@@ -92,6 +107,15 @@ impl Store {
     /// one never shows the older version (I2, I5). A poll of a minted id takes no lock, writes nothing
     /// and hashes nothing (I1); one of a client's own id takes the read lock of one of the registry's
     /// shards.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, State, Store, TaskId};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index"))?;
+    /// assert_eq!(store.get(task.id()).map(|status| status.state()), Some(State::Pending));
+    /// assert_eq!(store.get(TaskId::from_u128(7)), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn get(&self, id: impl Into<TaskId>) -> Option<Status> {
@@ -103,6 +127,13 @@ impl Store {
     /// # Errors
     ///
     /// [`Absent::Unknown`] for an id that the store never minted, [`Absent::Gone`] for one that it did.
+    ///
+    /// ```
+    /// # use inflight::{Absent, Store, TaskId};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// assert_eq!(store.lookup(TaskId::from_u128(7)), Err(Absent::Unknown));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lookup(&self, id: impl Into<TaskId>) -> Result<Status, Absent> {
         let id = id.into();
         self.engine.poll(id).ok_or_else(|| self.engine.absent(id))
@@ -139,6 +170,14 @@ impl Store {
     /// # Consistency
     ///
     /// Status and record are from one instant. Takes the task's own lock for a moment.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index").label("tenant", "acme"))?;
+    /// assert_eq!(store.details(task.id())?.label("tenant"), Some("acme"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn details(&self, id: impl Into<TaskId>) -> Result<Details, Absent> {
         let id = id.into();
         let record = self.engine.find(id);
@@ -150,6 +189,15 @@ impl Store {
     /// # Errors
     ///
     /// As [`Store::lookup`]. A task without children has an empty sum.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let parent = store.create(NewTask::new("batch"))?;
+    /// let child = store.create(NewTask::new("page").parent(parent.id()))?;
+    /// assert_eq!(store.children(parent.id())?.in_state(State::Pending), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn children(&self, id: impl Into<TaskId>) -> Result<Children, Absent> {
         let id = id.into();
         let record = self.engine.find(id).filter(|record| self.engine.status(record).is_some());
@@ -197,6 +245,17 @@ impl Store {
     ///
     /// [`RemoveError::Live`] with the status if the task has not ended, [`RemoveError::Absent`] if there
     /// is none. Of several who remove the same task one succeeds.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, RemoveError, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let mut task = store.create(NewTask::new("index"))?;
+    /// assert!(matches!(store.remove(task.id()), Err(RemoveError::Live(_))));
+    /// task.cancel()?;
+    /// let last = store.remove(task.id())?;
+    /// assert_eq!((last.state(), store.get(task.id())), (State::Cancelled, None));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn remove(&self, id: impl Into<TaskId>) -> Result<Status, RemoveError> {
         let id = id.into();
         let absent = || RemoveError::Absent(self.engine.absent(id));
@@ -221,17 +280,40 @@ impl Store {
     /// A task that is in the store from before the first page until after the last, and matches all the
     /// time, is on exactly one page. A page takes as long as the tasks that it looks at: it looks at
     /// 65,536 at the most, and may end early, with a cursor.
+    ///
+    /// ```
+    /// # use inflight::{Filter, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index"))?;
+    /// let page = store.list(&Filter::new().kind("index"))?;
+    /// assert_eq!(page.tasks[0].status().id(), task.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn list(&self, filter: &Filter) -> Result<Page, ListError> {
         self.engine.list(filter)
     }
 
     /// How many tasks are in each state, in O(1).
+    ///
+    /// ```
+    /// # use inflight::{NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index"))?;
+    /// assert_eq!(store.counts().of(State::Pending), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.engine.tally.read()
     }
 
     /// How many tasks there is room for.
+    ///
+    /// ```
+    /// # use inflight::Store;
+    /// assert_eq!(Store::builder().capacity(7).build()?.capacity(), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.engine.table.lines() as usize
@@ -241,6 +323,18 @@ impl Store {
     /// those who observe it, expires leases, and lets go of what retention keeps no longer.
     ///
     /// Only needed with [`KeeperMode::Manual`]; harmless otherwise.
+    ///
+    /// ```
+    /// # use inflight::{KeeperMode, NewTask, Store};
+    /// let store = Store::builder().capacity(16).keeper(KeeperMode::Manual).build()?;
+    /// let parent = store.create(NewTask::new("batch"))?;
+    /// let mut child = store.create(NewTask::new("page").parent(parent.id()))?;
+    /// child.start()?;
+    /// child.advance(3)?;
+    /// store.tick();
+    /// assert_eq!(store.children(parent.id())?.done(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn tick(&self) {
         self.engine.tick();
     }

@@ -16,6 +16,11 @@ use crate::id::{Mint, TaskId};
 use crate::sync::{Arc, AtomicU64, Ordering, Queue, zeroed};
 
 /// The greatest capacity of a store: 2²⁸ tasks, 16 GiB of lines.
+///
+/// ```
+/// # use inflight::{MAX_CAPACITY, Store};
+/// assert!(Store::builder().capacity(MAX_CAPACITY + 1).build().is_err());
+/// ```
 pub const MAX_CAPACITY: usize = 1 << 28;
 
 /// Where a line begins: the number of its first word.

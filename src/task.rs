@@ -65,6 +65,14 @@ impl Task {
     }
 
     /// The task's id.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let task = store.create(NewTask::new("index"))?;
+    /// assert_eq!(store.get(task.id()), task.status());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.handle.id()
@@ -72,6 +80,14 @@ impl Task {
 
     /// The task's status. `None` if it has ended without this handle's doing (cancelled while pending,
     /// or its lease lost) and is gone since.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let task = store.create(NewTask::new("index"))?;
+    /// assert_eq!(task.status().map(|status| status.done()), Some(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn status(&self) -> Option<Status> {
@@ -83,6 +99,15 @@ impl Task {
     /// # Errors
     ///
     /// [`ChangeError::NotAllowed`] in any other state than `Pending`.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// task.start()?;
+    /// assert_eq!(task.status().map(|status| status.state()), Some(State::Running));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn start(&mut self) -> Result<(), ChangeError> {
         self.handle.start()?;
         let leased = self.handle.record.lock().lease().is_some();
@@ -103,6 +128,17 @@ impl Task {
     ///
     /// A poll on any thread sees the new count as soon as the store is visible there; the version grows
     /// with it. Waiters, the feed and the parent's sums learn of it at the next tick.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// task.advance(3)?;
+    /// task.advance(4)?;
+    /// assert_eq!(store.lookup(task.id())?.done(), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn advance(&mut self, count: u64) -> Result<(), ProgressError> {
         // 0 wraps around and takes the slow path.
@@ -156,6 +192,17 @@ impl Task {
 
     /// A counter for a tight loop, with which a step costs less still than [`Task::advance`]. It borrows
     /// the handle; what it has counted stays counted when it goes.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// let mut counter = task.counter();
+    /// (0..100).try_for_each(|_| counter.advance(1))?;
+    /// assert_eq!(store.lookup(task.id())?.done(), 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn counter(&mut self) -> Counter<'_> {
@@ -170,6 +217,16 @@ impl Task {
     /// # Errors
     ///
     /// As [`Task::advance`], and [`ProgressError::Backwards`] if more is done already.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, ProgressError, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// task.set_done(7)?;
+    /// assert_eq!(task.set_done(3), Err(ProgressError::Backwards { done: 7, to: 3 }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_done(&mut self, done: u64) -> Result<(), ProgressError> {
         if !self.alone {
             return self.handle.raise(done);
@@ -189,6 +246,17 @@ impl Task {
     /// # Errors
     ///
     /// [`ChangeError::TotalTooLarge`], [`ChangeError::TotalBelowDone`], or [`ChangeError::Ended`].
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// task.advance(3)?;
+    /// task.set_total(12)?;
+    /// assert_eq!(task.status().and_then(|status| status.fraction()), Some(0.25));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_total(&mut self, total: u64) -> Result<(), ChangeError> {
         self.handle.set_total(total)
     }
@@ -198,6 +266,16 @@ impl Task {
     /// # Errors
     ///
     /// [`ChangeError::TooLarge`], or [`ChangeError::Ended`].
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// task.set_message("embedding")?;
+    /// assert_eq!(store.details(task.id())?.message(), Some("embedding"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_message(&mut self, message: impl AsRef<str>) -> Result<(), ChangeError> {
         self.handle.set_message(message.as_ref())
     }
@@ -207,6 +285,16 @@ impl Task {
     /// # Errors
     ///
     /// [`ChangeError::NotAllowed`] in any other state.
+    ///
+    /// ```
+    /// # use inflight::{ChangeError, NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// task.block()?;
+    /// assert_eq!(task.block(), Err(ChangeError::NotAllowed { from: State::Blocked, to: State::Blocked }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn block(&mut self) -> Result<(), ChangeError> {
         self.handle.block()
     }
@@ -216,6 +304,17 @@ impl Task {
     /// # Errors
     ///
     /// [`ChangeError::NotAllowed`] in any other state.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// task.block()?;
+    /// task.resume()?;
+    /// assert_eq!(task.status().map(|status| status.state()), Some(State::Running));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn resume(&mut self) -> Result<(), ChangeError> {
         self.handle.resume()
     }
@@ -226,6 +325,17 @@ impl Task {
     /// # Errors
     ///
     /// [`ChangeError::NotAllowed`] in any other state; [`ChangeError::TooManyAttempts`].
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// task.advance(3)?;
+    /// task.retry()?;
+    /// assert_eq!(task.status().map(|status| (status.attempt(), status.done())), Some((2, 0)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn retry(&mut self) -> Result<(), ChangeError> {
         self.handle.retry()?;
         self.stop_counting();
@@ -238,6 +348,17 @@ impl Task {
     ///
     /// [`FinishError::NotAllowed`] if the task has not been started; [`FinishError::TooLarge`], which
     /// gives the result back. Nothing has changed then.
+    ///
+    /// ```
+    /// # use inflight::{Finish, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// assert_eq!(task.succeed("42 pages")?, Finish::Won);
+    /// let details = store.details(task.id())?;
+    /// assert_eq!(details.result().and_then(|result| result.as_text()), Some("42 pages"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn succeed(&mut self, result: impl Into<Payload>) -> Result<Finish, FinishError> {
         self.finish(Ending::succeeded(result))
     }
@@ -247,6 +368,16 @@ impl Task {
     /// # Errors
     ///
     /// [`FinishError::TooLarge`], which gives the error back. Nothing has changed then.
+    ///
+    /// ```
+    /// # use inflight::{FailureReason, Finish, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// assert_eq!(task.fail(FailureReason::TimedOut, "after 3 s")?, Finish::Won);
+    /// assert_eq!(store.lookup(task.id())?.failure_reason(), Some(FailureReason::TimedOut));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fail(&mut self, reason: FailureReason, error: impl Into<Payload>) -> Result<Finish, FinishError> {
         self.finish(Ending::failed(reason, error))
     }
@@ -256,6 +387,16 @@ impl Task {
     /// # Errors
     ///
     /// [`FinishError::Gone`] if it has ended and is gone.
+    ///
+    /// ```
+    /// # use inflight::{Finish, NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// assert_eq!(task.cancel()?, Finish::Won);
+    /// assert_eq!(store.lookup(task.id())?.state(), State::Cancelled);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cancel(&mut self) -> Result<Finish, FinishError> {
         self.finish(Ending::cancelled())
     }
@@ -268,6 +409,17 @@ impl Task {
 
     /// Whether somebody has asked for the task to be cancelled. One load: cheap enough for every round
     /// of a loop.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// assert!(!task.cancel_requested());
+    /// let _ = store.cancel(task.id())?;
+    /// assert!(task.cancel_requested());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn cancel_requested(&self) -> bool {
@@ -302,12 +454,36 @@ impl Task {
     /// # Errors
     ///
     /// [`ChangeError::Ended`] once the lease has run out; [`ChangeError::NoLease`] if there was none.
+    ///
+    /// ```
+    /// # use inflight::{ChangeError, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let new = NewTask::new("index").lease(std::time::Duration::from_secs(30));
+    /// let mut task = store.create(new)?;
+    /// task.heartbeat()?;
+    /// let mut other = store.create(NewTask::new("index"))?;
+    /// assert_eq!(other.heartbeat(), Err(ChangeError::NoLease));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn heartbeat(&mut self) -> Result<(), ChangeError> {
         self.handle.heartbeat()
     }
 
     /// Makes the handle one of several: for tasks that more than one thread works on. From here on
     /// progress is added by an atomic operation.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// let one = task.share();
+    /// let other = one.clone();
+    /// one.advance(1)?;
+    /// other.advance(1)?;
+    /// assert_eq!(store.lookup(one.id())?.done(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use = "dropping the last handle ends the task"]
     pub fn share(self) -> SharedTask {
         SharedTask::new(self.handle)
@@ -374,6 +550,15 @@ impl fmt::Debug for Task {
 }
 
 /// Why [`Task::scope`] has no value to return.
+///
+/// ```
+/// # use inflight::{NewTask, ScopeError, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let task = store.create(NewTask::new("index"))?;
+/// let said = task.scope(|_| "x".parse::<u32>());
+/// assert!(matches!(said, Err(ScopeError::Work(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScopeError<E> {
     /// The task could not be started, so the work was not done.

@@ -68,6 +68,11 @@ impl FromStr for Version {
 }
 
 /// What was parsed is not a [`Version`] that a store printed.
+///
+/// ```
+/// # use inflight::Version;
+/// assert!("not a version".parse::<Version>().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseVersionError(());
 

@@ -76,6 +76,16 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// The greatest `done` and `total`: 2⁶⁰ − 1, an exabyte. The bits above are room for additions that
 /// overtake each other's check.
+///
+/// ```
+/// # use inflight::{MAX_COUNT, NewTask, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index"))?;
+/// task.start()?;
+/// task.advance(MAX_COUNT)?;
+/// assert!(task.advance(1).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const MAX_COUNT: u64 = (1 << 60) - 1;
 
 const CLOSED: u64 = 1 << 63;

@@ -37,6 +37,11 @@ const _: () = assert!(SEQUENCE_SHIFT == 25 && STATE_MASK >= State::ALL.len() as 
 const _: () = assert!(FailureReason::ALL.len() < 8);
 
 /// How often a task may be tried, the first attempt included.
+///
+/// ```
+/// # use inflight::MAX_ATTEMPTS;
+/// assert_eq!(MAX_ATTEMPTS, 32_767);
+/// ```
 pub const MAX_ATTEMPTS: u32 = (1 << ATTEMPT_BITS) - 1;
 
 /// A value of the status word.
