@@ -12,6 +12,12 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
 mod common;
+#[path = "stress/over.rs"]
+mod over;
+#[path = "stress/reuse.rs"]
+mod reuse;
+#[path = "stress/sums.rs"]
+mod sums;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,34 +27,10 @@ use std::time::Duration;
 
 use common::{builder, running, store, task};
 use inflight::{
-    Absent, CancelError, ChangeKind, Counts, CreateError, Drained, FailureReason, Filter, Finish, GoneReason,
-    MAX_ATTEMPTS, ManualClock, NewTask, ProgressError, State, Status, Store, TaskId, Version,
+    ChangeKind, Drained, FailureReason, Finish, GoneReason, MAX_ATTEMPTS, ManualClock, NewTask,
+    ProgressError, State, Status, Store, TaskId,
 };
-
-/// Sets a flag when it goes, also by a panic: so that the others do not run for ever.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
-/// The same, but only if the thread panics that has it: others wait for what it was to do.
-struct OnPanic<'a>(&'a AtomicBool);
-
-impl Drop for OnPanic<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_or(thread::panicking(), Ordering::Release);
-    }
-}
-
-fn until(over: &AtomicBool, mut work: impl FnMut()) {
-    while !over.load(Ordering::Acquire) {
-        work();
-    }
-    work();
-}
+use over::{OnPanic, Over, until};
 
 /// What one poller remembers of one task, to hold the next poll against.
 #[derive(Default)]
@@ -284,132 +266,6 @@ fn i4_i10_a_lease_that_runs_out_counts_what_it_let_in() {
     });
 }
 
-/// The number of a task in the churn, in its total; what it is to have done is the same again.
-fn is_number(status: &Status, number: u64) -> bool {
-    status.total() == Some(number) && (status.done() == 0 || status.done() == number)
-}
-
-#[test]
-fn i7_i9_i11_a_small_store_under_churn() {
-    const CAPACITY: usize = 6;
-    const TASKS: u64 = 6_000;
-    let (store, _) = store(CAPACITY);
-    let (read, next, held) = (AtomicU64::new(0), AtomicU64::new(1), AtomicU64::new(0));
-    let ids: Mutex<Vec<(TaskId, u64)>> = Mutex::new(Vec::new());
-    let finished = AtomicBool::new(false);
-    let work = || {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number > TASKS && (read.load(Ordering::Relaxed) >= 100 || number > 50 * TASKS) {
-                return;
-            }
-            let mut task = loop {
-                match store.create(NewTask::new("test").total(number)) {
-                    Ok(task) => break task,
-                    Err(error) => {
-                        assert_eq!(error, CreateError::Full { capacity: CAPACITY });
-                        thread::yield_now();
-                    }
-                }
-            };
-            assert!(held.fetch_add(1, Ordering::AcqRel) < CAPACITY as u64, "I9: more than there is room for");
-            let id = task.id();
-            ids.lock().unwrap().push((id, number));
-            task.start().unwrap();
-            task.advance(number).unwrap();
-            task.succeed(number.to_string()).unwrap();
-            let details = store.details(id).unwrap();
-            assert_eq!(details.result().and_then(|result| result.as_text()), Some(&*number.to_string()));
-            let _ = store.remove(id).unwrap();
-            assert_eq!(task.status(), None, "I7: by a handle that outlived its task");
-            assert!(task.advance(1).is_err() && task.set_message("late").is_err());
-            held.fetch_sub(1, Ordering::AcqRel);
-        }
-    };
-    scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                let mut known = Vec::new();
-                until(&finished, || {
-                    let ids = ids.lock().unwrap();
-                    known.extend_from_slice(&ids[known.len()..]);
-                    drop(ids);
-                    // The latest, which may be there; and some of the others, whose lines are others' now.
-                    let latest = known.iter().rev().take(2 * CAPACITY);
-                    for (id, number) in latest.chain(known.iter().step_by(97)) {
-                        match store.lookup(*id) {
-                            Ok(status) => {
-                                assert!(status.id() == *id && is_number(&status, *number), "I7: {status:?}");
-                                read.fetch_add(1, Ordering::Relaxed);
-                            }
-                            Err(Absent::Gone(None | Some(GoneReason::Removed))) => {}
-                            Err(other) => panic!("I11: {other:?}"),
-                        }
-                    }
-                });
-            });
-        }
-        let _over = Over(&finished);
-        let workers: Vec<_> = (0..3).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
-    });
-    assert!(read.load(Ordering::Relaxed) >= 100, "the pollers have seen tasks while they lived");
-    assert_eq!(store.counts(), Counts::default());
-    assert_eq!(store.list(&Filter::new()).unwrap().tasks.len(), 0);
-    let again: Vec<_> = (0..CAPACITY).map(|_| task(&store)).collect();
-    assert_eq!(again.len(), CAPACITY, "no line is lost");
-    for (id, _) in ids.into_inner().unwrap() {
-        assert!(matches!(store.lookup(id), Err(Absent::Gone(_))), "I11");
-    }
-}
-
-/// A client's id, used again and again by several threads.
-#[test]
-fn i5_i7_a_clients_id_under_churn() {
-    const TASKS: u64 = 1_500;
-    let (store, _) = store(8);
-    let id = TaskId::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
-    let (over, made) = (AtomicBool::new(false), AtomicU64::new(0));
-    let work = || {
-        let _over = OnPanic(&over);
-        while made.load(Ordering::Relaxed) < TASKS && !over.load(Ordering::Acquire) {
-            let mut task = match store.create(NewTask::new("test").id(id)) {
-                Ok(task) => task,
-                Err(error) => {
-                    assert_eq!(error, CreateError::DuplicateId(id));
-                    continue;
-                }
-            };
-            made.fetch_add(1, Ordering::Relaxed);
-            task.start().unwrap();
-            (0..5).for_each(|_| task.advance(1).unwrap());
-            assert_eq!(task.succeed(()), Ok(Finish::Won), "I7: nobody else ends it");
-            let _ = store.remove(id).unwrap();
-            assert_eq!(task.status(), None);
-        }
-    };
-    scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                let mut last: Option<Version> = None;
-                until(&over, || {
-                    if let Some(status) = store.get(id) {
-                        assert!(last.is_none_or(|last| status.version() >= last), "I5: {last:?} {status:?}");
-                        assert!(status.id() == id && status.done() <= 5);
-                        last = Some(status.version());
-                    }
-                });
-            });
-        }
-        let _over = Over(&over);
-        let workers = [scope.spawn(work), scope.spawn(work)];
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
-    });
-    assert_eq!(store.counts(), Counts::default());
-    let again: Vec<_> = (0..8).map(|_| task(&store)).collect();
-    assert_eq!(again.len(), 8, "no line is lost");
-}
-
 /// One drain after the other, as a subscriber would keep them.
 #[derive(Default)]
 struct Book {
@@ -487,102 +343,6 @@ fn i8_the_feed_loses_nothing() {
         }
     });
     assert_eq!(book.last.len(), 2 * TASKS);
-}
-
-#[test]
-fn i12_counts_and_sums_are_exact_when_all_is_quiet() {
-    const CHILDREN: usize = 800;
-    let (store, clock) = store(4 * CHILDREN);
-    let parent = running(&store);
-    let over = AtomicBool::new(false);
-    let work = || {
-        let (mut done, mut ended) = (0, [0_u64; 6]);
-        for number in 0..CHILDREN {
-            let new = NewTask::new("test").parent(parent.id()).total(number as u64);
-            let mut child = store.create(new).unwrap();
-            child.start().unwrap();
-            (0..number % 11).for_each(|_| child.advance(3).unwrap());
-            if number % 4 == 0 {
-                child.retry().unwrap();
-                child.start().unwrap();
-                child.advance(5).unwrap();
-            }
-            match number % 5 {
-                0 => drop(child.succeed(())),
-                1 => drop(child.fail(FailureReason::Error, ())),
-                2 => drop(child.cancel()),
-                3 => drop(store.cancel(child.id())),
-                _ => {}
-            }
-            let before = child.status().unwrap();
-            done += before.done();
-            drop(child);
-            ended[store.get(before.id()).unwrap().state() as usize] += 1;
-        }
-        let mut alive = store.create(NewTask::new("test").parent(parent.id()).total(0)).unwrap();
-        alive.start().unwrap();
-        alive.advance(7).unwrap();
-        ended[State::Running as usize] += 1;
-        (done + 7, ended, alive)
-    };
-    let sums = scope(|scope| {
-        scope.spawn(|| {
-            let mut before = 0;
-            until(&over, || {
-                clock.advance(Duration::from_micros(100));
-                store.tick();
-                let children = store.children(parent.id()).unwrap();
-                assert!(children.count() <= 3 * (CHILDREN as u64 + 1) + 3, "{children:?}");
-                assert!(children.count() + 6 >= before, "children that were there still count");
-                before = children.count();
-            });
-        });
-        let _over = Over(&over);
-        let workers: Vec<_> = (0..3).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
-    });
-    clock.advance(Duration::from_millis(1));
-    store.tick();
-    let children = store.children(parent.id()).unwrap();
-    assert_eq!(children.done(), sums.iter().map(|(done, ..)| done).sum::<u64>());
-    assert_eq!(children.total(), Some(3 * (CHILDREN * (CHILDREN - 1) / 2) as u64));
-    for state in State::ALL {
-        let expected: u64 = sums.iter().map(|(_, ended, _)| ended[state as usize]).sum();
-        assert_eq!(children.in_state(state), expected, "{state}");
-        assert_eq!(store.counts().of(state), expected + u64::from(state == State::Running), "{state}");
-    }
-}
-
-/// Regression: a task with a client's id can be cancelled as soon as its id is there. The creating thread
-/// then put it into its parent's sums once more, as pending, and so it stayed for ever.
-#[test]
-fn i12_a_child_that_is_cancelled_while_it_is_created() {
-    const ROUNDS: u128 = 100_000;
-    let (store, _) = store(ROUNDS as usize + 1);
-    let parent = running(&store);
-    let (round, over) = (AtomicU64::new(0), AtomicBool::new(false));
-    scope(|scope| {
-        scope.spawn(|| {
-            let is_early = || !over.load(Ordering::Acquire);
-            for number in 1..=ROUNDS {
-                while u128::from(round.load(Ordering::Acquire)) < number && is_early() {
-                    std::hint::spin_loop();
-                }
-                let cancel = || store.cancel(TaskId::from_u128(number));
-                while cancel() == Err(CancelError::Absent(Absent::Unknown)) && is_early() {}
-            }
-        });
-        let _over = OnPanic(&over);
-        for number in 1..=ROUNDS {
-            round.store(number as u64, Ordering::Release);
-            drop(
-                store.create(NewTask::new("test").id(TaskId::from_u128(number)).parent(parent.id())).unwrap(),
-            );
-        }
-    });
-    let children = store.children(parent.id()).unwrap();
-    assert_eq!((children.count(), children.live()), (ROUNDS as u64, 0), "{children:?}");
-    assert_eq!(store.counts().live(), 1);
 }
 
 /// Retention by a keeper of its own, while workers work: what lives is never touched.
