@@ -167,6 +167,12 @@ impl Waiters {
         self.0.is_empty()
     }
 
+    /// How many sit there.
+    #[cfg(all(test, not(inflight_loom)))]
+    pub(crate) fn seats(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether anybody wants to know of progress.
     pub(crate) fn want_progress(&self) -> bool {
         self.0.iter().any(|(_, (interest, _))| *interest == Interest::Change)

@@ -495,3 +495,26 @@ impl Wake for Unpark {
         self.0.unpark();
     }
 }
+
+#[cfg(all(test, not(inflight_loom)))]
+mod tests {
+    use super::*;
+    use crate::new_task::NewTask;
+
+    #[test]
+    fn i6_a_waiter_that_is_dropped_gives_up_its_seat() {
+        let store = Store::builder().capacity(16).build().unwrap();
+        let task = store.create(NewTask::new("test")).unwrap();
+        let record = store.engine.find(task.id()).unwrap();
+        let (first, last) = (store.wait(task.id()), store.watch(task.id()));
+        for _ in 0..100 {
+            drop((store.wait(task.id()), store.watch(task.id()), task.cancelled()));
+        }
+        let seats = || record.lock().waiters().map(|waiters| (waiters.seats(), waiters.want_progress()));
+        assert_eq!(seats(), Some((2, true)));
+        drop(last);
+        assert_eq!(seats(), Some((1, false)), "each has its own");
+        drop(first);
+        assert_eq!(seats(), None);
+    }
+}

@@ -1,7 +1,7 @@
 //! `changes`: the coalesced feed.
 
 use std::collections::HashMap;
-use std::sync::Barrier;
+use std::sync::{Barrier, mpsc};
 use std::task::Poll;
 use std::thread;
 
@@ -237,6 +237,34 @@ fn i8_a_blocking_an_async_and_a_try_form() {
             task.set_message("another").unwrap();
             changes = reader.join().unwrap();
         }
+    });
+}
+
+#[test]
+fn i8_a_change_at_the_very_moment_of_looking_wakes_the_reader() {
+    comes_to_an_end(|| {
+        let (store, _) = store(16);
+        let mut task = running(&store);
+        let mut changes = store.changes().unwrap();
+        let (tell, told) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            loop {
+                let Drained::Changes(all) = changes.drain_blocking() else { panic!("it has kept up") };
+                let newest = all.iter().map(|change| change.status.version()).max();
+                if tell.send(newest).is_err() {
+                    return;
+                }
+            }
+        });
+        for _ in 0..20_000 {
+            task.set_message("a change").unwrap();
+            let now = status(&store, &task).version();
+            // Of a change that was drained between its word and its note the reader is told twice.
+            while told.recv().unwrap() != Some(now) {}
+        }
+        drop(told);
+        task.set_message("the last").unwrap();
+        reader.join().unwrap();
     });
 }
 

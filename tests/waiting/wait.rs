@@ -472,3 +472,41 @@ fn i6_a_keeper_of_its_own_samples_and_times_out() {
         assert_eq!(waiter.join().unwrap().unwrap().done(), 2);
     });
 }
+
+#[test]
+fn i6_a_change_at_the_very_moment_of_looking_wakes() {
+    comes_to_an_end(|| {
+        let (store, _) = store(16);
+        let mut task = running(&store);
+        let id = task.id();
+        let first = status(&store, &task).version();
+        let (tell, told) = mpsc::channel();
+        let waiter = thread::spawn({
+            let store = store.clone();
+            move || {
+                // One future all along, as a stream is: its seat is there when the change comes.
+                let mut watch = store.watch(id);
+                let mut seen = first;
+                loop {
+                    let next = smol::block_on(futures_util::StreamExt::next(&mut watch)).unwrap();
+                    if next.version() > seen {
+                        seen = next.version();
+                        if tell.send(seen).is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        // The next change is made when the last was seen, and so while the waiter goes to sleep. Were its
+        // call lost, nothing would ever wake it.
+        for _ in 0..20_000 {
+            task.set_message("a change").unwrap();
+            let now = status(&store, &task).version();
+            assert_eq!(told.recv(), Ok(now));
+        }
+        drop(told);
+        task.set_message("the last").unwrap();
+        waiter.join().unwrap();
+    });
+}
