@@ -404,7 +404,7 @@ impl Store {
         }
     }
 
-    /// Waits for a task to end, and blocks the calling thread meanwhile.
+    /// Waits for a task to end, and blocks the calling thread meanwhile: not for use in async code.
     ///
     /// # Errors
     ///

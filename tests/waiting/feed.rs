@@ -120,17 +120,48 @@ fn i8_what_was_told_is_not_told_again() {
     for (number, step) in steps.into_iter().enumerate() {
         step(&mut task);
         one(&mut changes);
-        for _ in 0..3 {
+        let is_quiet = |changes: &mut Changes| {
+            for _ in 0..3 {
+                tick(&store, &clock);
+                assert_eq!(drained(changes), [], "step {number}");
+            }
+        };
+        is_quiet(&mut changes);
+        if task.advance(1).is_ok() {
             tick(&store, &clock);
-            assert_eq!(drained(&mut changes), [], "step {number}");
-        }
-        if number == 5 {
+            one(&mut changes);
+            is_quiet(&mut changes);
+            // Progress that is told with a transition is not told again, either.
             task.advance(1).unwrap();
-            tick(&store, &clock);
-            assert_eq!(one(&mut changes).status.done(), 1);
-            tick(&store, &clock);
-            assert_eq!(drained(&mut changes), []);
+            task.set_message("further").unwrap();
+            assert_eq!(one(&mut changes).status.done() % 2, 0);
+            is_quiet(&mut changes);
         }
+    }
+}
+
+#[test]
+fn i8_what_a_lines_earlier_task_has_done_is_not_the_next_ones() {
+    let (store, clock) = store(1);
+    let mut changes = store.changes().unwrap();
+    for done in [5, 5, 0, 5] {
+        let mut task = pending(&store);
+        let _watch = store.watch(task.id());
+        let kinds = |changes: &mut Changes| -> Vec<ChangeKind> {
+            drained(changes).iter().map(|change| change.kind).collect()
+        };
+        assert!(kinds(&mut changes).contains(&ChangeKind::New));
+        tick(&store, &clock);
+        assert_eq!(kinds(&mut changes), [], "a new task has done nothing");
+        task.start().unwrap();
+        one(&mut changes);
+        task.advance(done).unwrap();
+        tick(&store, &clock);
+        assert_eq!(kinds(&mut changes).len(), usize::from(done > 0));
+        task.succeed(()).unwrap();
+        let _ = store.remove(task.id()).unwrap();
+        drop(task);
+        tick(&store, &clock);
     }
 }
 

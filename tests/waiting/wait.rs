@@ -438,7 +438,11 @@ fn i6_wait_blocking_returns_whenever_the_end_comes() {
             let waiters: Vec<_> = (0..2)
                 .map(|_| {
                     let (store, tell) = (store.clone(), tell.clone());
-                    thread::spawn(move || tell.send(store.wait_blocking(id)))
+                    thread::spawn(move || {
+                        // A call that was meant for something else, and comes too early.
+                        thread::current().unpark();
+                        tell.send(store.wait_blocking(id))
+                    })
                 })
                 .collect();
             let mut task = task;
