@@ -147,10 +147,14 @@ impl Letterbox {
 }
 
 /// The waiters of one task. Guarded by its record's lock.
-#[derive(Default)]
 pub(crate) struct Waiters(Slab<(Interest, Arc<Letterbox>)>);
 
 impl Waiters {
+    /// Room for one: most tasks that are waited for have one waiter.
+    pub(crate) fn new() -> Self {
+        Self(Slab::with_capacity(1))
+    }
+
     /// Takes a seat; gives its number.
     pub(crate) fn seat(&mut self, interest: Interest, letterbox: Arc<Letterbox>) -> usize {
         self.0.insert((interest, letterbox))

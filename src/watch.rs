@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::feed::Subject;
 use crate::id::TaskId;
 use crate::record::Record;
-use crate::signal::{Interest, Letterbox, News};
+use crate::signal::{Interest, Letterbox, News, Waiters};
 use crate::state::Absent;
 use crate::status::Status;
 use crate::store::Store;
@@ -83,7 +83,8 @@ impl Waiter {
                 return Self::settled(engine, News::Gone(engine.absent(subject.key)));
             }
         }
-        let number = cold.rare().waiters.get_or_insert_default().seat(interest, Arc::clone(&letterbox));
+        let waiters = cold.rare().waiters.get_or_insert_with(|| Box::new(Waiters::new()));
+        let number = waiters.seat(interest, Arc::clone(&letterbox));
         if interest == Interest::Change
             && let Some(cell) = engine.cell(record)
         {
