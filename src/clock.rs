@@ -15,6 +15,10 @@ const ORIGIN_MICROS: i64 = 1_577_836_800_000_000;
 const UNIT_NANOS: u64 = 8_000;
 const UNIT_MICROS: u64 = UNIT_NANOS / 1_000;
 
+/// From how much on the wall clock is taken to have been stepped. What is less is for the most part the time
+/// that it takes to look at two clocks; if it were followed, each tick would move all times a little.
+const STEP_MICROS: u64 = 10_000;
+
 /// How many bits of a word a stamp takes.
 pub(crate) const STAMP_BITS: u32 = 48;
 
@@ -90,15 +94,22 @@ impl Clock {
         }
     }
 
-    /// How far the wall clock is ahead of where the monotonic one says it should be, in microseconds.
-    pub(crate) fn skew_micros(&self) -> i64 {
+    /// How far the wall clock is ahead, if it has been stepped since that was `known`.
+    fn skew_unlike(&self, known: i64) -> Option<i64> {
+        self.skew_micros().filter(|skew| skew.abs_diff(known) >= STEP_MICROS)
+    }
+
+    /// How far the wall clock is ahead of where the monotonic one says it should be, in microseconds. `None`
+    /// if the thread was held up between looking at the two, so that it would be far off.
+    fn skew_micros(&self) -> Option<i64> {
         match self {
             Clock::System { .. } => {
-                let believed = self.now().bits() * UNIT_MICROS;
-                let believed = i64::try_from(believed).unwrap_or(i64::MAX).saturating_add(ORIGIN_MICROS);
-                wall_micros().saturating_sub(believed)
+                let (before, wall, after) = (self.now(), wall_micros(), self.now());
+                let believed = i64::try_from(before.bits() * UNIT_MICROS).unwrap_or(i64::MAX);
+                let skew = wall.saturating_sub(believed.saturating_add(ORIGIN_MICROS));
+                (after.since(before).as_micros() < u128::from(STEP_MICROS / 2)).then_some(skew)
             }
-            Clock::Manual(clock) => clock.skew_micros(),
+            Clock::Manual(clock) => Some(clock.skew_micros()),
         }
     }
 }
@@ -121,7 +132,8 @@ pub(crate) struct Pulse {
 
 impl Pulse {
     pub(crate) fn new(clock: &Clock) -> Self {
-        Self { now: AtomicU64::new(clock.now().bits()), skew_micros: AtomicI64::new(clock.skew_micros()) }
+        let skew_micros = clock.skew_unlike(0).unwrap_or(0);
+        Self { now: AtomicU64::new(clock.now().bits()), skew_micros: AtomicI64::new(skew_micros) }
     }
 
     /// The time at the last tick. It is different after each tick.
@@ -146,7 +158,9 @@ impl Pulse {
         let now = Stamp(clock.now().bits().max(before.bits() + 1));
         // Relaxed, both: as above.
         self.now.store(now.bits(), Ordering::Relaxed);
-        self.skew_micros.store(clock.skew_micros(), Ordering::Relaxed);
+        if let Some(skew) = clock.skew_unlike(self.skew_micros()) {
+            self.skew_micros.store(skew, Ordering::Relaxed);
+        }
         (before, now)
     }
 }
@@ -304,10 +318,32 @@ mod tests {
     fn the_system_clock_is_right_and_does_not_go_back() {
         let clock = Clock::system();
         let stamp = clock.now();
-        let shown = stamp.wall(clock.skew_micros()).unwrap();
+        let shown = stamp.wall(0).unwrap();
         let off = SystemTime::now().duration_since(shown).unwrap_or_default();
         assert!(off < Duration::from_secs(60), "{off:?}");
         assert!(clock.now() >= stamp);
+    }
+
+    // Each tick moved the times of all tasks by the microseconds that it takes to look at two clocks.
+    #[test]
+    fn i4_times_stay_as_they_are_while_the_wall_clock_is_not_stepped() {
+        let clock = Clock::system();
+        let pulse = Pulse::new(&clock);
+        let stamp = clock.now();
+        let at_first = stamp.wall(pulse.skew_micros());
+        for _ in 0..10_000 {
+            pulse.beat(&clock);
+            assert_eq!(stamp.wall(pulse.skew_micros()), at_first);
+        }
+        let manual = ManualClock::new();
+        let (clock, steps) = (Clock::Manual(manual.clone()), [3_600, -7_200, 1]);
+        let pulse = Pulse::new(&clock);
+        for step in steps {
+            let before = pulse.skew_micros();
+            manual.step_wall(step);
+            pulse.beat(&clock);
+            assert_eq!(pulse.skew_micros() - before, step * 1_000_000, "a step is followed");
+        }
     }
 
     #[test]

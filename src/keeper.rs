@@ -476,10 +476,15 @@ mod tests {
     #[test]
     fn i8_only_the_first_reader_costs_a_look_at_every_line() {
         let (store, _) = store();
+        let mut task = store.create(NewTask::new("test")).unwrap();
+        task.start().unwrap();
+        task.advance(1).unwrap();
         let is_due = || lock(&store.engine.upkeep.lists).unread_since.is_some();
+        let active = || lock(&store.engine.upkeep.lists).active.len();
         let first = store.changes().unwrap();
         assert!(is_due());
         store.tick();
+        assert_eq!(active(), 1, "what was noted when nobody read is sampled");
         let second = store.changes().unwrap();
         assert!(!is_due());
         drop((first, second));

@@ -147,10 +147,14 @@ impl Letterbox {
 }
 
 /// The waiters of one task. Guarded by its record's lock.
-#[derive(Default)]
 pub(crate) struct Waiters(Slab<(Interest, Arc<Letterbox>)>);
 
 impl Waiters {
+    /// Room for one: most tasks that are waited for have one waiter.
+    pub(crate) fn new() -> Self {
+        Self(Slab::with_capacity(1))
+    }
+
     /// Takes a seat; gives its number.
     pub(crate) fn seat(&mut self, interest: Interest, letterbox: Arc<Letterbox>) -> usize {
         self.0.insert((interest, letterbox))
@@ -165,6 +169,12 @@ impl Waiters {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many sit there.
+    #[cfg(all(test, not(inflight_loom)))]
+    pub(crate) fn seats(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether anybody wants to know of progress.

@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::feed::Subject;
 use crate::id::TaskId;
 use crate::record::Record;
-use crate::signal::{Interest, Letterbox, News};
+use crate::signal::{Interest, Letterbox, News, Waiters};
 use crate::state::Absent;
 use crate::status::Status;
 use crate::store::Store;
@@ -83,7 +83,8 @@ impl Waiter {
                 return Self::settled(engine, News::Gone(engine.absent(subject.key)));
             }
         }
-        let number = cold.rare().waiters.get_or_insert_default().seat(interest, Arc::clone(&letterbox));
+        let waiters = cold.rare().waiters.get_or_insert_with(|| Box::new(Waiters::new()));
+        let number = waiters.seat(interest, Arc::clone(&letterbox));
         if interest == Interest::Change
             && let Some(cell) = engine.cell(record)
         {
@@ -404,7 +405,7 @@ impl Store {
         }
     }
 
-    /// Waits for a task to end, and blocks the calling thread meanwhile.
+    /// Waits for a task to end, and blocks the calling thread meanwhile: not for use in async code.
     ///
     /// # Errors
     ///
@@ -493,5 +494,28 @@ struct Unpark(Thread);
 impl Wake for Unpark {
     fn wake(self: StdArc<Self>) {
         self.0.unpark();
+    }
+}
+
+#[cfg(all(test, not(inflight_loom)))]
+mod tests {
+    use super::*;
+    use crate::new_task::NewTask;
+
+    #[test]
+    fn i6_a_waiter_that_is_dropped_gives_up_its_seat() {
+        let store = Store::builder().capacity(16).build().unwrap();
+        let task = store.create(NewTask::new("test")).unwrap();
+        let record = store.engine.find(task.id()).unwrap();
+        let (first, last) = (store.wait(task.id()), store.watch(task.id()));
+        for _ in 0..100 {
+            drop((store.wait(task.id()), store.watch(task.id()), task.cancelled()));
+        }
+        let seats = || record.lock().waiters().map(|waiters| (waiters.seats(), waiters.want_progress()));
+        assert_eq!(seats(), Some((2, true)));
+        drop(last);
+        assert_eq!(seats(), Some((1, false)), "each has its own");
+        drop(first);
+        assert_eq!(seats(), None);
     }
 }

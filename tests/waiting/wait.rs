@@ -438,7 +438,11 @@ fn i6_wait_blocking_returns_whenever_the_end_comes() {
             let waiters: Vec<_> = (0..2)
                 .map(|_| {
                     let (store, tell) = (store.clone(), tell.clone());
-                    thread::spawn(move || tell.send(store.wait_blocking(id)))
+                    thread::spawn(move || {
+                        // A call that was meant for something else, and comes too early.
+                        thread::current().unpark();
+                        tell.send(store.wait_blocking(id))
+                    })
                 })
                 .collect();
             let mut task = task;
@@ -470,5 +474,43 @@ fn i6_a_keeper_of_its_own_samples_and_times_out() {
         let waiter = thread::spawn(move || smol::block_on(waits));
         task.advance(1).unwrap();
         assert_eq!(waiter.join().unwrap().unwrap().done(), 2);
+    });
+}
+
+#[test]
+fn i6_a_change_at_the_very_moment_of_looking_wakes() {
+    comes_to_an_end(|| {
+        let (store, _) = store(16);
+        let mut task = running(&store);
+        let id = task.id();
+        let first = status(&store, &task).version();
+        let (tell, told) = mpsc::channel();
+        let waiter = thread::spawn({
+            let store = store.clone();
+            move || {
+                // One future all along, as a stream is: its seat is there when the change comes.
+                let mut watch = store.watch(id);
+                let mut seen = first;
+                loop {
+                    let next = smol::block_on(futures_util::StreamExt::next(&mut watch)).unwrap();
+                    if next.version() > seen {
+                        seen = next.version();
+                        if tell.send(seen).is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        // The next change is made when the last was seen, and so while the waiter goes to sleep. Were its
+        // call lost, nothing would ever wake it.
+        for _ in 0..20_000 {
+            task.set_message("a change").unwrap();
+            let now = status(&store, &task).version();
+            assert_eq!(told.recv(), Ok(now));
+        }
+        drop(told);
+        task.set_message("the last").unwrap();
+        waiter.join().unwrap();
     });
 }

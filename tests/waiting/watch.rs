@@ -1,5 +1,7 @@
 //! `watch`: the stream of one task's statuses.
 
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::thread;
 
@@ -66,6 +68,9 @@ fn i6_a_watch_may_skip_progress_but_sees_it_within_a_tick() {
     assert_eq!(item(&bell, &mut watch).done(), 0);
     for round in 1..=10 {
         assert_eq!(bell.next(&mut watch), Poll::Pending);
+        // So many quiet ticks that the keeper does not look at the task any more, or too few.
+        (0..round % 6).for_each(|_| tick(&store, &clock));
+        assert_eq!(bell.rung(), 0);
         for _ in 0..1_000 {
             task.advance(1).unwrap();
         }
@@ -168,17 +173,24 @@ fn i7_a_watch_stays_with_its_task_when_the_clients_id_is_used_again() {
     is_over(&bell, &mut watch);
 }
 
-/// Takes the whole stream, and checks it as it goes.
-async fn follow(mut watch: Watch) -> (usize, Status) {
+/// What all versions of a task begin with: another for each use of a client's id.
+fn epoch(status: &Status) -> String {
+    let version = status.version().to_string();
+    version.split('-').next().map(str::to_owned).unwrap()
+}
+
+/// Takes the whole stream, and checks it as it goes. Gives how many statuses it had, and the last.
+async fn follow(watch: &mut Watch) -> (usize, Option<Status>) {
     let (mut seen, mut count) = (None::<Status>, 0);
     while let Some(status) = watch.next().await {
         if let Some(before) = seen {
             assert!(!before.is_terminal(), "something came after the end");
             assert!(status.version() > before.version(), "{before:?}, then {status:?}");
+            assert_eq!(epoch(&status), epoch(&before), "that is another task");
         }
         (seen, count) = (Some(status), count + 1);
     }
-    (count, seen.expect("it was there when the watch began"))
+    (count, seen)
 }
 
 #[test]
@@ -191,8 +203,8 @@ fn i5_i6_every_watch_sees_the_end_while_workers_work_and_tasks_go() {
             let id = task.id();
             let watchers: Vec<_> = (0..2)
                 .map(|_| {
-                    let watch = store.watch(id);
-                    thread::spawn(move || smol::block_on(follow(watch)))
+                    let mut watch = store.watch(id);
+                    thread::spawn(move || smol::block_on(follow(&mut watch)))
                 })
                 .collect();
             task.start().unwrap();
@@ -206,9 +218,52 @@ fn i5_i6_every_watch_sees_the_end_while_workers_work_and_tasks_go() {
             drop(task);
             for watcher in watchers {
                 let (count, end) = watcher.join().unwrap();
-                assert_eq!(end, last);
+                assert_eq!(end, Some(last));
                 assert!(count <= 30, "more statuses than changes");
             }
         }
+    });
+}
+
+/// A short life of the client's id `id`.
+fn live(store: &Store, id: TaskId, life: u64) {
+    let mut task = store.create(NewTask::new("test").id(id)).unwrap();
+    task.start().unwrap();
+    (0..life % 5).for_each(|_| task.advance(1).unwrap());
+    task.set_message("at work").unwrap();
+    task.succeed(()).unwrap();
+    let _ = store.remove(id).unwrap();
+}
+
+#[test]
+fn i5_i7_a_watch_stays_with_one_task_while_its_id_is_used_again_and_again() {
+    comes_to_an_end(|| {
+        let store = Store::builder().capacity(4_000).build().unwrap();
+        let (start, is_over) = (Barrier::new(3), AtomicBool::new(false));
+        let id = TaskId::from_u128(0xABCD);
+        let first = store.create(NewTask::new("test").id(id)).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut watch = store.watch(id);
+                    start.wait();
+                    assert!(matches!(smol::block_on(follow(&mut watch)), (1.., Some(_))));
+                    while !is_over.load(Ordering::Acquire) {
+                        let mut watch = store.watch(id);
+                        let (count, last) = smol::block_on(follow(&mut watch));
+                        // Either there was none, or it was followed to its end.
+                        assert_eq!(last.map(|last| last.state()), (count > 0).then_some(State::Succeeded));
+                        assert_eq!(watch.absent().is_none(), count > 0);
+                        let waited = store.wait_blocking(id);
+                        assert!(waited.is_err() || waited.is_ok_and(|end| end.is_terminal()));
+                    }
+                });
+            }
+            start.wait();
+            drop(first);
+            let _ = store.remove(id).unwrap();
+            (0..3_000).for_each(|life| live(&store, id, life));
+            is_over.store(true, Ordering::Release);
+        });
     });
 }
