@@ -22,6 +22,10 @@ licences    every dependency has a licence that deny.toml allows
 msrv        nothing newer than the rust-version that Cargo.toml states
 job         the main job of README.md, on a tree made for it and on a real one
 watch       the example that follows work through `watch` ends by itself, in a terminal or not
+budget      no hot call does more to shared memory, or takes more instructions, than is recorded
+shuttle     scenarios of the whole store under 100,000 schedules
+histories   what real threads are answered is linearizable
+tsan        ThreadSanitizer has nothing to report
 unit        the tests and doc tests of all packages; the documentation builds without a warning
 '
 
@@ -29,6 +33,7 @@ unit        the tests and doc tests of all packages; the documentation builds wi
 needs='
 cc   gcc libc6-dev
 jq   jq
+valgrind valgrind libc6-dbg
 '
 
 . ci/lib/report.sh

@@ -108,6 +108,13 @@ impl SharedTask {
     /// [`ProgressError::NotRunning`] unless the task has been started and has not ended;
     /// [`ProgressError::Overflow`] if more than [`MAX_COUNT`](crate::MAX_COUNT) would be done.
     ///
+    /// # Consistency
+    ///
+    /// The count is opened a moment before a poll shows that the task runs, and closed a moment before it
+    /// shows that it does not. So what one clone adds while another starts the task may be counted, and
+    /// while another ends it refused, just before that shows; and a poll in the very moment of the end may
+    /// see what is refused. The final status has what was counted, exactly.
+    ///
     /// ```
     /// # use inflight::{NewTask, Store};
     /// # let store = Store::builder().capacity(16).build()?;

@@ -49,7 +49,9 @@ mod threaded {
     pub(crate) type DashMap<K, V> = dashmap::DashMap<K, V, foldhash::quality::RandomState>;
 
     pub(crate) fn dash_map<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {
-        DashMap::with_hasher(foldhash::quality::RandomState::default())
+        let hasher = foldhash::quality::RandomState::default();
+        // Counted, it has room from the start: that it grows now and then is no call's own allocation.
+        DashMap::with_capacity_and_hasher(if cfg!(inflight_budget) { 1 << 14 } else { 0 }, hasher)
     }
 
     /// How many stripes the sharded counters have (a power of two).

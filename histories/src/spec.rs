@@ -31,6 +31,8 @@ struct Task {
     reason: Option<FailureReason>,
     attempt: u32,
     done: u64,
+    /// What is done of an attempt whose start does not show yet.
+    early: u64,
     total: Option<u64>,
     cancel_requested: bool,
     message: Option<u32>,
@@ -61,24 +63,31 @@ impl Spec {
     }
 
     /// What becomes of the task by this call, if its answer is right.
-    pub(crate) fn step(&self, event: &Event) -> Next {
+    ///
+    /// `loose` is how much of the progress that was counted or refused at the edge of an attempt may be on
+    /// the other side of that edge, as in [`Verdict::LooseEdges`].
+    ///
+    /// [`Verdict::LooseEdges`]: crate::Verdict::LooseEdges
+    pub(crate) fn step(&self, event: &Event, loose: u64) -> Next {
         if event.reply == Reply::Unclear {
             return [self.taking_effect(event), Some(self.clone())];
         }
         match event.call {
             Call::Create(new) => one(self.create(new, event)),
             Call::Pass(_) => self.pass(event),
-            Call::Get | Call::Details => one(self.look(event)),
+            Call::Get | Call::Details => one(self.look(event).or_else(|| self.look_ahead(event, loose))),
             Call::Cancel => one(self.cancel(event)),
             Call::Remove => one(self.remove(event)),
             Call::Abandon => one(Some(self.abandoned(event))),
+            Call::Advance(_) if loose > 0 && event.reply == Reply::NotRunning => one(Some(self.clone())),
+            Call::Advance(count) if loose > 0 => one(self.work(event).or_else(|| self.counted_early(count))),
             Call::Change(_) | Call::End(..) | Call::Advance(_) | Call::Heartbeat => one(self.work(event)),
         }
     }
 
     /// What becomes of it if the call takes effect, whatever the answer would have been.
     fn taking_effect(&self, event: &Event) -> Option<Spec> {
-        let with = |reply| self.step(&Event { reply, ..event.clone() });
+        let with = |reply| self.step(&Event { reply, ..event.clone() }, 0);
         match event.call {
             Call::Create(NewCall { id, .. }) => with(Reply::Created(id?))[0].clone(),
             Call::End(..) => with(Reply::Won)[0].clone(),
@@ -104,6 +113,7 @@ impl Spec {
                     reason: None,
                     attempt: 1,
                     done: 0,
+                    early: 0,
                     total: new.total,
                     cancel_requested: false,
                     message: None,
@@ -236,6 +246,24 @@ impl Spec {
         }
     }
 
+    /// Progress that was counted just before the start that allows it showed.
+    fn counted_early(&self, count: u64) -> Option<Spec> {
+        let Place::Here(task) = &self.place else { return None };
+        let early = task.early + count;
+        let is_pending = task.state == State::Pending;
+        is_pending.then(|| Spec { place: Place::Here(Task { early, ..task.clone() }), ..self.clone() })
+    }
+
+    /// A poll that saw progress which was refused in the end.
+    fn look_ahead(&self, event: &Event, loose: u64) -> Option<Spec> {
+        let (Reply::Seen(seen) | Reply::Detailed(seen, ..)) = &event.reply else { return None };
+        let Place::Here(task) = &self.place else { return None };
+        let ahead = seen.done.checked_sub(task.done).filter(|ahead| (1..=loose).contains(ahead))?;
+        let is_right = task.is_open() && task.looks_like(Seen { done: seen.done - ahead, ..*seen });
+        let is_newer = self.seen.is_none_or(|before| seen.version >= before);
+        (is_right && is_newer).then(|| Spec { seen: Some(seen.version), changed: false, ..self.clone() })
+    }
+
     /// A poll that shows this: every field as it is, and the version as it must be (I2, I5).
     fn observe(&self, seen: Seen) -> Option<Spec> {
         let Place::Here(task) = &self.place else { return None };
@@ -287,7 +315,9 @@ impl Task {
     fn changed(&self, change: Change) -> Option<Task> {
         let task = self.clone();
         Some(match (change, self.state) {
-            (Change::Start, State::Pending) => Task { state: State::Running, done: 0, ..task },
+            (Change::Start, State::Pending) => {
+                Task { state: State::Running, done: task.early, early: 0, ..task }
+            }
             (Change::Block, State::Running) => Task { state: State::Blocked, ..task },
             (Change::Resume, State::Blocked) => Task { state: State::Running, ..task },
             (Change::Retry, State::Running | State::Blocked) => {

@@ -327,3 +327,36 @@ fn the_second_part_of_a_cancellation_does_not_come_before_the_first() {
     asked(requested).must_be_accepted();
     asked(seen(State::Running, 0, "1-2-0")).must_be_rejected();
 }
+
+#[test]
+fn progress_that_an_end_refuses_may_be_seen_before_it_and_never_after() {
+    let story = |poll: (u64, u64), state: State, done: u64, at: &str| {
+        Story::running()
+            .done(Call::Advance(2))
+            .during(10, 20, END, Reply::Won)
+            .during(11, 15, Call::Advance(5), Reply::NotRunning)
+            .during(poll.0, poll.1, Call::Get, Reply::Seen(seen(state, done, at)))
+    };
+    assert_eq!(story((16, 17), State::Running, 7, "1-2-7").verdict(), Verdict::LooseEdges);
+    assert_eq!(story((16, 17), State::Running, 2, "1-2-2").verdict(), Verdict::LooseEdges);
+    story((16, 17), State::Running, 8, "1-2-8").must_be_rejected();
+    story((16, 17), State::Succeeded, 7, "1-3-7").must_be_rejected();
+    story((21, 22), State::Running, 7, "1-2-7").must_be_rejected();
+}
+
+#[test]
+fn progress_may_count_before_its_start_shows_and_is_in_the_count_then() {
+    let story = |done: u64, at: &str| {
+        Story::of_own_id()
+            .then(Call::Create(NEW), Reply::Created(ID))
+            .during(10, 20, Call::Change(Change::Start), Reply::Done)
+            .during(11, 12, Call::Advance(5), Reply::Done)
+            .during(13, 14, Call::Get, Reply::Seen(seen(State::Pending, 0, "1-1-0")))
+            .during(21, 22, Call::Get, Reply::Seen(seen(State::Running, done, at)))
+    };
+    assert_eq!(story(5, "1-2-5").verdict(), Verdict::LooseEdges);
+    story(0, "1-2-0").must_be_rejected();
+    // Without a start under way it is refused.
+    let pending = || Story::of_own_id().then(Call::Create(NEW), Reply::Created(ID));
+    pending().done(Call::Advance(5)).done(Call::Change(Change::Start)).must_be_rejected();
+}
