@@ -136,12 +136,15 @@ def entries():
 
 
 def mutated(mutation):
-    """The mutated text of the mutation's file; its search text has to be there exactly once."""
-    text = (ROOT / mutation["file"]).read_text()
-    times = text.count(mutation["find"])
-    if times != 1:
-        sys.exit(f"mutation {mutation['name']!r}: its text is {times} times in {mutation['file']}")
-    return text.replace(mutation["find"], mutation["replace"])
+    """The mutated files, by name. What is to be replaced has to be there exactly once."""
+    changed = {}
+    for change in [mutation, *mutation.get("also", [])]:
+        file = change["file"]
+        text = changed.get(file) or (ROOT / file).read_text()
+        if (times := text.count(change["find"])) != 1:
+            sys.exit(f"mutation {mutation['name']!r}: its text is {times} times in {file}")
+        changed[file] = text.replace(change["find"], change["replace"])
+    return changed
 
 
 # ---- building and running -----------------------------------------------------------------------
@@ -240,9 +243,9 @@ class Progress:
         for folder in [ROOT / "src", HERE / "src"]:
             for file in sorted(folder.rglob("*.rs")):
                 self.tree.update(file.read_bytes())
-        self.tree.update(ENTRIES.read_bytes())
         stored = json.loads(self.path.read_text()) if self.path.exists() else {}
         self.hints = stored.get("hints", {}) | {row: by for row, by in table().items() if by.startswith("i")}
+        self.mutants = stored.get("mutants", {})
         self.found = stored.get("found", {}) if stored.get("tree") == self.tree.hexdigest() else {}
 
     def note(self, row, by):
@@ -250,7 +253,8 @@ class Progress:
         if by:
             self.hints[row] = by
         WORK.mkdir(parents=True, exist_ok=True)
-        stored = {"tree": self.tree.hexdigest(), "found": self.found, "hints": self.hints}
+        stored = {"tree": self.tree.hexdigest(), "found": self.found}
+        stored |= {"hints": self.hints, "mutants": self.mutants}
         self.path.write_text(json.dumps(stored, indent=1, ensure_ascii=False))
 
 
@@ -270,12 +274,15 @@ def run(arguments):
         if row not in progress.found:
             try_one(progress, row, models, arguments.seconds, binary, f"{number}={weaker}")
     for mutation in entries().get("mutation", []):
-        row = mutation["name"]
-        if row in progress.found:
+        row, changed = mutation["name"], mutated(mutation)
+        # A mutation that says something else now is another one.
+        digest = hashlib.sha256(json.dumps(changed).encode()).hexdigest()
+        if progress.mutants.get(row) == digest and row in progress.found:
             continue
-        changed = mutated(mutation)
+        progress.mutants[row] = digest
         tree = copy_tree("mutated")
-        write(tree / mutation["file"], changed.encode())
+        for file, text in changed.items():
+            write(tree / file, text.encode())
         mutant = build(tree) or sys.exit(f"mutation {row!r} does not compile")
         try_one(progress, row, models, arguments.seconds, mutant)
     write_table(progress.found)

@@ -19,6 +19,7 @@ models![
     i2_poll_while_the_keeper_marks large,
     i5_polls_against_a_whole_life large,
     i5_a_second_poller_sees_nothing_older large,
+    i5_polls_against_a_counter_and_a_block,
     i5_polls_against_two_who_add,
     i5_polls_against_adding_and_the_end large,
     i5_polls_across_two_lives_of_a_clients_id,
@@ -284,6 +285,28 @@ fn i5_a_second_poller_sees_nothing_older() {
     let (seen, status) = second.join().unwrap();
     assert!(seen.is_none_or(|seen| status.version() >= seen));
     drop(task);
+}
+
+/// I5. Two polls race with a worker who goes from its counter to its handle and back.
+fn i5_polls_against_a_counter_and_a_block() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let id = task.id();
+    let worker = thread::spawn(move || {
+        task.counter().advance(2).unwrap();
+        task.block().unwrap();
+        task.advance(1).unwrap();
+        task
+    });
+    let poller = poller::<2>(&store, id);
+    let task = worker.join().unwrap();
+    let statuses = poller.join().unwrap();
+    assert!(statuses.is_sorted_by_key(Status::version), "{statuses:?}");
+    for status in statuses {
+        let blocked = status.state() == State::Blocked;
+        assert!(if blocked { status.done() >= 2 } else { [0, 2].contains(&status.done()) });
+    }
+    assert_eq!(task.status().unwrap().done(), 3);
 }
 
 /// I5. Two handles add while a third thread polls: what it sees grows, and nothing is lost.

@@ -7,6 +7,7 @@ use super::models;
 use crate::scene::{STEP, create, running, store};
 
 models![
+    i7_a_stale_poll_against_a_new_tenant,
     i7_a_stale_poll_against_reuse large,
     i7_a_stale_poll_across_the_end_and_reuse large,
     i7_a_stale_wait_against_reuse large,
@@ -29,16 +30,31 @@ fn ended(store: &Store) -> Task {
     task
 }
 
-/// The life of the next tenant of a store for one, in every field other than the first.
-fn second_life(store: &Store) -> Task {
-    let mut task = store.create(NewTask::new("second").total(90)).unwrap();
-    task.start().unwrap();
-    task.advance(4).unwrap();
-    task.succeed("second").unwrap();
-    task
+/// I7. A terminal task is polled while it is removed and another is created on its line: the stale id
+/// finds the first task as it was, or nothing.
+fn i7_a_stale_poll_against_a_new_tenant() {
+    let (store, clock) = store(1);
+    let task = ended(&store);
+    let (id, last) = (task.id(), task.status().unwrap());
+    clock.advance(STEP);
+    let worker = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let _ = store.remove(id).unwrap();
+            drop(task);
+            store.create(NewTask::new("second").total(90)).unwrap()
+        })
+    };
+    let poller = {
+        let store = store.clone();
+        thread::spawn(move || store.get(id))
+    };
+    let second = worker.join().unwrap();
+    assert!(poller.join().unwrap().is_none_or(|status| status == last));
+    drop(second);
 }
 
-/// I7. A terminal task is polled while it is removed and its line goes through a second life: the
+/// I7. A terminal task is polled while it is removed and its next tenant is cancelled at once: the
 /// stale id finds the first task as it was, or nothing.
 fn i7_a_stale_poll_against_reuse() {
     let (store, clock) = store(1);
@@ -50,7 +66,9 @@ fn i7_a_stale_poll_against_reuse() {
         thread::spawn(move || {
             let _ = store.remove(id).unwrap();
             drop(task);
-            second_life(&store)
+            let second = create(&store);
+            let _ = store.cancel(second.id()).unwrap();
+            second
         })
     };
     let poller = {
@@ -59,7 +77,7 @@ fn i7_a_stale_poll_against_reuse() {
     };
     let second = worker.join().unwrap();
     assert!(poller.join().unwrap().is_none_or(|status| status == last));
-    assert_eq!(store.get(second.id()).unwrap().done(), 4);
+    assert_eq!(second.status().unwrap().done(), 0);
     assert_eq!(store.get(id), None);
 }
 

@@ -19,6 +19,7 @@ models![
     i9_expiry_against_a_create,
     i9_two_ticks_at_once,
     i9_a_list_against_a_creation_and_a_removal,
+    i9_what_was_done_before_the_time_is_seen_with_it,
 ];
 
 /// I12. Two tasks are started and ended at once, and a third thread reads the counts: afterwards they
@@ -255,4 +256,24 @@ fn i9_a_list_against_a_creation_and_a_removal() {
     let times = page.tasks.iter().filter(|details| details.status().id() == staying.id()).count();
     assert_eq!((times, page.next.is_none()), (1, true));
     drop((creator.join().unwrap(), remover.join().unwrap()));
+}
+
+/// I9. Time is an argument: whoever is told the new time by the hand-set clock also sees what was done
+/// before it was set, so that what is due by that time is due after what was done.
+fn i9_what_was_done_before_the_time_is_seen_with_it() {
+    let (store, clock) = store(2);
+    let task = running(&store).share();
+    let (id, before) = (task.id(), task.status().unwrap().created_at());
+    let worker = thread::spawn(move || {
+        task.advance(1).unwrap();
+        clock.advance(STEP);
+        task
+    });
+    let other = {
+        let store = store.clone();
+        thread::spawn(move || (create(&store), store.get(id).unwrap().done()))
+    };
+    drop(worker.join().unwrap());
+    let (later, done) = other.join().unwrap();
+    assert!(later.status().unwrap().created_at() == before || done == 1);
 }

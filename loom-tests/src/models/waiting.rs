@@ -33,6 +33,7 @@ models![
     i6_a_time_out_against_the_end,
     i6_progress_against_a_new_watcher,
     i6_silent_progress_against_a_tick,
+    i6_a_counters_progress_against_a_tick,
     i6_progress_against_the_tick_that_lets_go,
     i6_shared_progress_against_the_tick_that_lets_go large,
 ];
@@ -319,6 +320,24 @@ fn i6_silent_progress_against_a_tick() {
         thread::spawn(move || store.tick())
     };
     task.advance(1).unwrap();
+    keeper.join().unwrap();
+    is_told_of_progress(&store, waiter, seen);
+}
+
+/// I6. As above, with a counter.
+fn i6_a_counters_progress_against_a_tick() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let id = task.id();
+    let mut counter = task.counter();
+    counter.advance(1).unwrap();
+    let (seen, future) = changes(&store, id);
+    let waiter = Asked::new(future);
+    let keeper = {
+        let store = store.clone();
+        thread::spawn(move || store.tick())
+    };
+    counter.advance(1).unwrap();
     keeper.join().unwrap();
     is_told_of_progress(&store, waiter, seen);
 }
