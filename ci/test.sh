@@ -21,6 +21,7 @@ lint        clippy and the rules of the house, without a warning
 licences    every dependency has a licence that deny.toml allows
 msrv        nothing newer than the rust-version that Cargo.toml states
 job         the main job of README.md, on a tree made for it and on a real one
+loom        the models of the store's races are complete, and would notice a weaker ordering
 watch       the example that follows work through `watch` ends by itself, in a terminal or not
 unit        the tests and doc tests of all packages; the documentation builds without a warning
 '

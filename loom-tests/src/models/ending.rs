@@ -28,6 +28,7 @@ models![
     i4_what_is_terminal_stays_as_it_is large,
     i4_a_cancelled_pending_task_counts_nothing,
     i4_what_was_done_before_is_seen_with_the_end large,
+    i4_what_was_done_before_a_raise_is_seen_with_it,
 ];
 
 /// I3. Two handles of one task race to end it: one wins, and the other is told how.
@@ -387,6 +388,31 @@ fn i4_what_was_done_before_is_seen_with_the_end() {
     });
     adder.join().unwrap();
     ender.join().unwrap();
+    let (status, stored) = reader.join().unwrap();
+    assert!(stored == 1 || status.done() == 0);
+}
+
+/// I4. What a worker did before it raised the count is seen by whoever sees the count.
+fn i4_what_was_done_before_a_raise_is_seen_with_it() {
+    let (store, _clock) = store(1);
+    let task = running(&store).share();
+    let id = task.id();
+    let stored = loom::sync::Arc::new(loom::sync::atomic::AtomicU64::new(0));
+    let raiser = {
+        let stored = loom::sync::Arc::clone(&stored);
+        thread::spawn(move || {
+            // Relaxed: the raise publishes it.
+            stored.store(1, loom::sync::atomic::Ordering::Relaxed);
+            task.set_done(5).unwrap();
+            task
+        })
+    };
+    let reader = thread::spawn(move || {
+        let status = store.get(id).unwrap();
+        // Relaxed: the poll has acquired it.
+        (status, stored.load(loom::sync::atomic::Ordering::Relaxed))
+    });
+    drop(raiser.join().unwrap());
     let (status, stored) = reader.join().unwrap();
     assert!(stored == 1 || status.done() == 0);
 }
