@@ -114,3 +114,9 @@ pub(crate) fn next<S: futures_core::Stream + Unpin>(
 ) -> impl Future<Output = Option<S::Item>> + Unpin + '_ {
     std::future::poll_fn(|context| Pin::new(&mut *stream).poll_next(context))
 }
+
+/// A thread that waits for the end of a task, and sleeps meanwhile.
+pub(crate) fn sleeper(store: &Store, id: TaskId) -> JoinHandle<Status> {
+    let store = store.clone();
+    thread::spawn(move || block_on(store.wait(id)).expect("the task is not removed"))
+}

@@ -7,7 +7,7 @@ use inflight::{ChangeError, FailureReason, Finish, NewTask, State, Store, Task};
 use loom::thread;
 
 use super::models;
-use crate::scene::{STEP, block_on, create, poller, running, store};
+use crate::scene::{STEP, create, poller, running, sleeper, store};
 
 models![
     i10_a_dropped_handle_against_a_poll,
@@ -49,8 +49,7 @@ fn i10_a_dropped_handle_against_a_poll() {
 fn i10_a_dropped_handle_against_a_waiter() {
     let (store, _clock) = store(1);
     let task = running(&store);
-    let waiting = store.wait(task.id());
-    let waiter = thread::spawn(move || block_on(waiting).unwrap());
+    let waiter = sleeper(&store, task.id());
     drop(task);
     assert_eq!(waiter.join().unwrap().failure_reason(), Some(FailureReason::Lost));
 }
@@ -76,8 +75,7 @@ fn i10_a_dropped_handle_against_its_lease() {
     let task = leased(&store, &clock);
     let id = task.id();
     let keeper = ticks(&store);
-    let waiting = store.wait(id);
-    let waiter = thread::spawn(move || block_on(waiting).unwrap());
+    let waiter = sleeper(&store, id);
     drop(task);
     keeper.join().unwrap();
     let status = store.get(id).unwrap();
@@ -90,8 +88,7 @@ fn i10_a_panic_against_a_waiter() {
     let (store, _clock) = store(1);
     let task = running(&store);
     let id = task.id();
-    let waiting = store.wait(id);
-    let waiter = thread::spawn(move || block_on(waiting).unwrap());
+    let waiter = sleeper(&store, id);
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         task.scope(|task| -> Result<(), std::fmt::Error> {
             task.advance(1).unwrap();

@@ -13,7 +13,9 @@ use inflight::{
 use loom::thread::{self, JoinHandle};
 
 use super::models;
-use crate::scene::{Bell, STEP, block_on, create, next, poll, poll_next, running, store, store_with};
+use crate::scene::{
+    Bell, STEP, block_on, create, next, poll, poll_next, running, sleeper, store, store_with,
+};
 
 models![
     i6_a_wait_against_the_end,
@@ -30,8 +32,8 @@ models![
     i6_a_sleeper_is_woken_by_the_end,
     i6_a_sleeper_is_woken_by_a_message,
     i6_a_stream_against_a_whole_life large,
-    i6_a_time_out_against_the_end,
-    i6_progress_against_a_new_watcher,
+    i6_a_time_out_against_the_end large,
+    i6_progress_against_a_new_watcher large,
     i6_silent_progress_against_a_tick,
     i6_a_counters_progress_against_a_tick,
     i6_progress_against_the_tick_that_lets_go,
@@ -67,18 +69,24 @@ impl<F: Future + Unpin> Asked<F> {
     }
 }
 
-fn ask<F: Future + Unpin + 'static>(future: F) -> JoinHandle<Asked<F>>
+/// A thread that makes a future, and so takes a seat, and polls it.
+fn ask<F: Future + Unpin + 'static>(
+    store: &Store,
+    make: impl FnOnce(&Store) -> F + 'static,
+) -> JoinHandle<Asked<F>>
 where
     F::Output: 'static,
 {
-    thread::spawn(move || Asked::new(future))
+    let store = store.clone();
+    thread::spawn(move || Asked::new(make(&store)))
 }
 
 /// I6. A waiter comes while the task ends.
 fn i6_a_wait_against_the_end() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
-    let waiter = ask(store.wait(task.id()));
+    let id = task.id();
+    let waiter = ask(&store, move |store| store.wait(id));
     task.succeed("done").unwrap();
     assert_eq!(waiter.join().unwrap().outcome(), Ok(task.status().unwrap()));
 }
@@ -87,7 +95,8 @@ fn i6_a_wait_against_the_end() {
 fn i6_two_wait_for_the_end() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
-    let waiters = [ask(store.wait(task.id())), ask(store.wait(task.id()))];
+    let id = task.id();
+    let waiters = [(); 2].map(|()| ask(&store, move |store| store.wait(id)));
     task.fail(FailureReason::Error, "no").unwrap();
     for waiter in waiters {
         assert_eq!(waiter.join().unwrap().outcome(), Ok(task.status().unwrap()));
@@ -100,7 +109,7 @@ fn i6_a_wait_against_the_end_and_the_removal() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
     let id = task.id();
-    let waiter = ask(store.wait(id));
+    let waiter = ask(&store, move |store| store.wait(id));
     task.succeed(()).unwrap();
     let last = store.remove(id).unwrap();
     let asked = waiter.join().unwrap();
@@ -116,7 +125,8 @@ fn i6_a_change_against_a_start() {
     let (store, _clock) = store(1);
     let mut task = create(&store);
     let seen = task.status().unwrap().version();
-    let waiter = ask(store.changed_since(task.id(), seen));
+    let id = task.id();
+    let waiter = ask(&store, move |store| store.changed_since(id, seen));
     task.start().unwrap();
     let status = waiter.join().unwrap().outcome().unwrap();
     assert!(status.version() > seen && status.state() == State::Running);
@@ -129,7 +139,7 @@ fn i6_a_change_against_two_messages() {
     let mut task = running(&store);
     let id = task.id();
     let seen = task.status().unwrap().version();
-    let waiter = ask(store.changed_since(id, seen));
+    let waiter = ask(&store, move |store| store.changed_since(id, seen));
     task.set_message("one").unwrap();
     task.set_message("two").unwrap();
     assert!(waiter.join().unwrap().outcome().unwrap().version() > seen);
@@ -138,9 +148,9 @@ fn i6_a_change_against_two_messages() {
 /// I6. A worker begins to wait for a request to cancel while there is one, and an increment.
 fn i6_a_waiter_for_cancellation_against_a_request() {
     let (store, _clock) = store(1);
-    let mut task = running(&store);
-    let id = task.id();
-    let waiter = ask(task.cancelled());
+    let task = running(&store).share();
+    let (id, worker) = (task.id(), task.clone());
+    let waiter = ask(&store, move |_| worker.cancelled());
     let other = {
         let store = store.clone();
         thread::spawn(move || store.cancel(id).unwrap())
@@ -157,7 +167,7 @@ fn i6_the_last_status_against_its_removal() {
     let mut task = running(&store);
     task.succeed(()).unwrap();
     let (id, last) = (task.id(), task.status().unwrap());
-    let waiter = ask(store.changed_since(id, last.version()));
+    let waiter = ask(&store, move |store| store.changed_since(id, last.version()));
     let _ = store.remove(id).unwrap();
     let outcome = waiter.join().unwrap().outcome();
     assert_eq!(outcome, Err(Absent::Gone(Some(GoneReason::Removed))));
@@ -170,7 +180,7 @@ fn i6_the_last_status_against_its_expiry() {
     let mut task = running(&store);
     task.succeed(()).unwrap();
     let (id, last) = (task.id(), task.status().unwrap());
-    let waiter = ask(store.changed_since(id, last.version()));
+    let waiter = ask(&store, move |store| store.changed_since(id, last.version()));
     clock.advance(STEP);
     store.tick();
     let outcome = waiter.join().unwrap().outcome();
@@ -184,7 +194,7 @@ fn i6_a_new_waker_against_the_end() {
     let mut task = running(&store);
     let mut future = store.wait(task.id());
     assert!(poll(&mut future, Waker::noop()).is_pending());
-    let waiter = ask(future);
+    let waiter = ask(&store, |_| future);
     task.succeed(()).unwrap();
     assert_eq!(waiter.join().unwrap().outcome(), Ok(task.status().unwrap()));
 }
@@ -207,7 +217,8 @@ fn i6_a_waiter_that_leaves_against_one_that_comes() {
     let mut task = running(&store);
     let leaving = Asked::new(store.wait(task.id()));
     let other = thread::spawn(move || drop(leaving));
-    let coming = ask(store.wait(task.id()));
+    let id = task.id();
+    let coming = ask(&store, move |store| store.wait(id));
     task.succeed(()).unwrap();
     other.join().unwrap();
     assert_eq!(coming.join().unwrap().outcome(), Ok(task.status().unwrap()));
@@ -218,8 +229,7 @@ fn i6_a_waiter_that_leaves_against_one_that_comes() {
 fn i6_a_sleeper_is_woken_by_the_end() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
-    let waiting = store.wait(task.id());
-    let waiter = thread::spawn(move || block_on(waiting).unwrap());
+    let waiter = sleeper(&store, task.id());
     task.succeed(()).unwrap();
     assert_eq!(waiter.join().unwrap(), task.status().unwrap());
 }
@@ -228,9 +238,9 @@ fn i6_a_sleeper_is_woken_by_the_end() {
 fn i6_a_sleeper_is_woken_by_a_message() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
-    let seen = task.status().unwrap().version();
-    let waiting = store.changed_since(task.id(), seen);
-    let waiter = thread::spawn(move || block_on(waiting).unwrap());
+    let (id, seen) = (task.id(), task.status().unwrap().version());
+    let other = store.clone();
+    let waiter = thread::spawn(move || block_on(other.changed_since(id, seen)).unwrap());
     task.set_message("hello").unwrap();
     assert_eq!(waiter.join().unwrap(), task.status().unwrap());
 }
@@ -240,8 +250,9 @@ fn i6_a_sleeper_is_woken_by_a_message() {
 fn i6_a_stream_against_a_whole_life() {
     let (store, _clock) = store(1);
     let mut task = create(&store);
-    let mut watch = store.watch(task.id());
+    let (id, other) = (task.id(), store.clone());
     let watcher = thread::spawn(move || {
+        let mut watch = other.watch(id);
         let mut seen: Vec<Status> = Vec::new();
         while let Some(status) = block_on(next(&mut watch)) {
             seen.push(status);
@@ -261,7 +272,8 @@ fn i6_a_stream_against_a_whole_life() {
 fn i6_a_time_out_against_the_end() {
     let (store, clock) = store(1);
     let mut task = running(&store);
-    let waiter = ask(store.wait_timeout(task.id(), STEP));
+    let id = task.id();
+    let waiter = ask(&store, move |store| store.wait_timeout(id, STEP));
     let keeper = {
         let store = store.clone();
         thread::spawn(move || {
@@ -295,9 +307,9 @@ fn i6_progress_against_a_new_watcher() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
     task.advance(1).unwrap();
-    let (seen, future) = changes(&store, task.id());
-    let waiter = ask(future);
-    let other = ask(store.changed_since(task.id(), seen));
+    let (id, seen) = (task.id(), task.status().unwrap().version());
+    let waiter = ask(&store, move |store| store.changed_since(id, seen));
+    let other = ask(&store, move |store| store.changed_since(id, seen));
     task.advance(1).unwrap();
     let waiters = [waiter.join().unwrap(), other.join().unwrap()];
     store.tick();
