@@ -21,6 +21,7 @@ lint        clippy and the rules of the house, without a warning
 licences    every dependency has a licence that deny.toml allows
 msrv        nothing newer than the rust-version that Cargo.toml states
 job         the main job of README.md, on a tree made for it and on a real one
+loom        the models of the store's races are complete, and would notice a weaker ordering
 watch       the example that follows work through `watch` ends by itself, in a terminal or not
 budget      no hot call does more to shared memory, or takes more instructions, than is recorded
 shuttle     scenarios of the whole store under 100,000 schedules

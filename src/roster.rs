@@ -58,6 +58,12 @@ impl Roster {
 
     /// How many have been entered, or are about to be: a list that begins now ends before this number.
     pub(crate) fn horizon(&self) -> u64 {
+        // Each lock once before the look: a task that was entered under one of them before is below the
+        // horizon. A new reader of the feed relies on that (`feed.rs`): whoever entered a task before
+        // these locks may not have seen the reader, and so has not noted the task.
+        for stripe in &self.stripes {
+            drop(lock(stripe));
+        }
         // Relaxed: the locks that the list takes next order it against the entries. Who drew a number
         // that this load sees holds the stripe's lock or has let go of it with the entry made.
         self.next.load(Ordering::Relaxed)

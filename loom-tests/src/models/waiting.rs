@@ -1,0 +1,396 @@
+//! Waiters against those who change what they wait for: no wake-up is lost (I6).
+//!
+//! Most of these waiters poll once, in the midst of the race. If that leaves them waiting, then at the
+//! end somebody must have rung their bell, and the next poll must have what they wait for.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use inflight::{
+    Absent, FailureReason, GoneReason, Retention, State, Status, Store, TaskId, Version, WaitError,
+};
+use loom::thread::{self, JoinHandle};
+
+use super::models;
+use crate::scene::{
+    Bell, STEP, block_on, create, next, poll, poll_next, running, sleeper, store, store_with,
+};
+
+models![
+    i6_a_wait_against_the_end,
+    i6_two_wait_for_the_end,
+    i6_a_wait_against_the_end_and_the_removal,
+    i6_a_change_against_a_start,
+    i6_a_change_against_two_messages,
+    i6_a_waiter_for_cancellation_against_a_request,
+    i6_the_last_status_against_its_removal,
+    i6_the_last_status_against_its_expiry,
+    i6_a_new_waker_against_the_end,
+    i6_a_waiter_that_leaves_against_the_end,
+    i6_a_waiter_that_leaves_against_one_that_comes,
+    i6_a_sleeper_is_woken_by_the_end,
+    i6_a_sleeper_is_woken_by_a_message,
+    i6_a_stream_against_a_whole_life large,
+    i6_a_time_out_against_the_end large,
+    i6_progress_against_a_new_watcher large,
+    i6_silent_progress_against_a_tick,
+    i6_a_counters_progress_against_a_tick,
+    i6_progress_against_the_tick_that_lets_go,
+    i6_shared_progress_against_the_tick_that_lets_go large,
+];
+
+/// A waiter that has polled once.
+struct Asked<F: Future> {
+    future: F,
+    first: Poll<F::Output>,
+    bell: Arc<Bell>,
+}
+
+impl<F: Future + Unpin> Asked<F> {
+    fn new(mut future: F) -> Self {
+        let (bell, waker) = Bell::new();
+        let first = poll(&mut future, &waker);
+        Self { future, first, bell }
+    }
+
+    /// What it came to, now that everybody has done what they were to do.
+    fn outcome(mut self) -> F::Output {
+        match self.first {
+            Poll::Ready(output) => output,
+            Poll::Pending => {
+                assert!(self.bell.rang(), "the wake-up was lost");
+                let Poll::Ready(output) = poll(&mut self.future, Waker::noop()) else {
+                    panic!("woken for nothing, and nobody is left to wake it again")
+                };
+                output
+            }
+        }
+    }
+}
+
+/// A thread that makes a future, and so takes a seat, and polls it.
+fn ask<F: Future + Unpin + 'static>(
+    store: &Store,
+    make: impl FnOnce(&Store) -> F + 'static,
+) -> JoinHandle<Asked<F>>
+where
+    F::Output: 'static,
+{
+    let store = store.clone();
+    thread::spawn(move || Asked::new(make(&store)))
+}
+
+/// I6. A waiter comes while the task ends.
+fn i6_a_wait_against_the_end() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let id = task.id();
+    let waiter = ask(&store, move |store| store.wait(id));
+    task.succeed("done").unwrap();
+    assert_eq!(waiter.join().unwrap().outcome(), Ok(task.status().unwrap()));
+}
+
+/// I6. Two waiters come while the task ends: both learn of it.
+fn i6_two_wait_for_the_end() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let id = task.id();
+    let waiters = [(); 2].map(|()| ask(&store, move |store| store.wait(id)));
+    task.fail(FailureReason::Error, "no").unwrap();
+    for waiter in waiters {
+        assert_eq!(waiter.join().unwrap().outcome(), Ok(task.status().unwrap()));
+    }
+}
+
+/// I6. A waiter comes while the task ends and is removed: it gets the terminal status, unless it came
+/// when the task was gone.
+fn i6_a_wait_against_the_end_and_the_removal() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let id = task.id();
+    let waiter = ask(&store, move |store| store.wait(id));
+    task.succeed(()).unwrap();
+    let last = store.remove(id).unwrap();
+    let asked = waiter.join().unwrap();
+    let waited = asked.first.is_pending();
+    match asked.outcome() {
+        Ok(status) => assert_eq!(status, last),
+        Err(why) => assert_eq!((why, waited), (Absent::Gone(Some(GoneReason::Removed)), false)),
+    }
+}
+
+/// I6. A waiter for any change comes while the task is started.
+fn i6_a_change_against_a_start() {
+    let (store, _clock) = store(1);
+    let mut task = create(&store);
+    let seen = task.status().unwrap().version();
+    let id = task.id();
+    let waiter = ask(&store, move |store| store.changed_since(id, seen));
+    task.start().unwrap();
+    let status = waiter.join().unwrap().outcome().unwrap();
+    assert!(status.version() > seen && status.state() == State::Running);
+}
+
+/// I6. A waiter for any change comes while two messages are set, and has seen what was before them, or
+/// learns of one of them.
+fn i6_a_change_against_two_messages() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let id = task.id();
+    let seen = task.status().unwrap().version();
+    let waiter = ask(&store, move |store| store.changed_since(id, seen));
+    task.set_message("one").unwrap();
+    task.set_message("two").unwrap();
+    assert!(waiter.join().unwrap().outcome().unwrap().version() > seen);
+}
+
+/// I6. A worker begins to wait for a request to cancel while there is one, and an increment.
+fn i6_a_waiter_for_cancellation_against_a_request() {
+    let (store, _clock) = store(1);
+    let task = running(&store).share();
+    let (id, worker) = (task.id(), task.clone());
+    let waiter = ask(&store, move |_| worker.cancelled());
+    let other = {
+        let store = store.clone();
+        thread::spawn(move || store.cancel(id).unwrap())
+    };
+    task.advance(1).unwrap();
+    let _ = other.join().unwrap();
+    waiter.join().unwrap().outcome();
+    assert!(task.cancel_requested());
+}
+
+/// I6. Somebody has seen the last status and waits for another one while the task is removed.
+fn i6_the_last_status_against_its_removal() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    task.succeed(()).unwrap();
+    let (id, last) = (task.id(), task.status().unwrap());
+    let waiter = ask(&store, move |store| store.changed_since(id, last.version()));
+    let _ = store.remove(id).unwrap();
+    let outcome = waiter.join().unwrap().outcome();
+    assert_eq!(outcome, Err(Absent::Gone(Some(GoneReason::Removed))));
+}
+
+/// I6, I9. Somebody has seen the last status and waits for another one while the task expires.
+fn i6_the_last_status_against_its_expiry() {
+    let keep = Retention::forever().succeeded_for(STEP);
+    let (store, clock) = store_with(|builder| builder.capacity(1).retain(keep));
+    let mut task = running(&store);
+    task.succeed(()).unwrap();
+    let (id, last) = (task.id(), task.status().unwrap());
+    let waiter = ask(&store, move |store| store.changed_since(id, last.version()));
+    clock.advance(STEP);
+    store.tick();
+    let outcome = waiter.join().unwrap().outcome();
+    assert_eq!(outcome, Err(Absent::Gone(Some(GoneReason::Expired))));
+}
+
+/// I6. A waiter comes back with another waker while the task ends: the one it left last is called, if it
+/// still waits.
+fn i6_a_new_waker_against_the_end() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let mut future = store.wait(task.id());
+    assert!(poll(&mut future, Waker::noop()).is_pending());
+    let waiter = ask(&store, |_| future);
+    task.succeed(()).unwrap();
+    assert_eq!(waiter.join().unwrap().outcome(), Ok(task.status().unwrap()));
+}
+
+/// I6. One of two waiters gives up while the task ends: the other is woken all the same.
+fn i6_a_waiter_that_leaves_against_the_end() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let leaving = Asked::new(store.wait(task.id()));
+    let staying = Asked::new(store.wait(task.id()));
+    let other = thread::spawn(move || drop(leaving));
+    task.succeed(()).unwrap();
+    other.join().unwrap();
+    assert_eq!(staying.outcome(), Ok(task.status().unwrap()));
+}
+
+/// I6. A waiter gives up while another comes, who may get its seat, and the task ends.
+fn i6_a_waiter_that_leaves_against_one_that_comes() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let leaving = Asked::new(store.wait(task.id()));
+    let other = thread::spawn(move || drop(leaving));
+    let id = task.id();
+    let coming = ask(&store, move |store| store.wait(id));
+    task.succeed(()).unwrap();
+    other.join().unwrap();
+    assert_eq!(coming.join().unwrap().outcome(), Ok(task.status().unwrap()));
+}
+
+/// I6. A waiter sleeps until it is woken, and looks again at once: were it woken before the end is there
+/// to be seen, it would sleep for ever.
+fn i6_a_sleeper_is_woken_by_the_end() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let waiter = sleeper(&store, task.id());
+    task.succeed(()).unwrap();
+    assert_eq!(waiter.join().unwrap(), task.status().unwrap());
+}
+
+/// I6. As above, of a change that is not the end.
+fn i6_a_sleeper_is_woken_by_a_message() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let (id, seen) = (task.id(), task.status().unwrap().version());
+    let other = store.clone();
+    let waiter = thread::spawn(move || block_on(other.changed_since(id, seen)).unwrap());
+    task.set_message("hello").unwrap();
+    assert_eq!(waiter.join().unwrap(), task.status().unwrap());
+}
+
+/// I6, I5. A stream follows a task that starts, works and succeeds: it never repeats a version, never
+/// goes back, never skips the end, and then ends.
+fn i6_a_stream_against_a_whole_life() {
+    let (store, _clock) = store(1);
+    let mut task = create(&store);
+    let (id, other) = (task.id(), store.clone());
+    let watcher = thread::spawn(move || {
+        let mut watch = other.watch(id);
+        let mut seen: Vec<Status> = Vec::new();
+        while let Some(status) = block_on(next(&mut watch)) {
+            seen.push(status);
+        }
+        assert!(poll_next(&mut watch, Waker::noop()).is_ready());
+        seen
+    });
+    task.start().unwrap();
+    task.advance(1).unwrap();
+    task.succeed(()).unwrap();
+    let seen = watcher.join().unwrap();
+    assert!(seen.windows(2).all(|pair| pair[0].version() < pair[1].version()), "{seen:?}");
+    assert_eq!(seen.last(), Some(&task.status().unwrap()));
+}
+
+/// I6. The time of a waiter runs out while the task ends: it learns of one or the other.
+fn i6_a_time_out_against_the_end() {
+    let (store, clock) = store(1);
+    let mut task = running(&store);
+    let id = task.id();
+    let waiter = ask(&store, move |store| store.wait_timeout(id, STEP));
+    let keeper = {
+        let store = store.clone();
+        thread::spawn(move || {
+            clock.advance(STEP);
+            store.tick();
+        })
+    };
+    task.succeed(()).unwrap();
+    keeper.join().unwrap();
+    match waiter.join().unwrap().outcome() {
+        Ok(status) => assert_eq!(status, task.status().unwrap()),
+        Err(WaitError::TimedOut(status)) => assert!(!status.is_terminal()),
+        Err(WaitError::Absent(why)) => panic!("{why}"),
+    }
+}
+
+/// Somebody who has seen `seen` and waits for a change, and is to learn of progress at the coming tick.
+fn is_told_of_progress(store: &Store, waiter: Asked<inflight::ChangedSince>, seen: Version) {
+    store.tick();
+    assert!(waiter.outcome().unwrap().version() > seen);
+}
+
+fn changes(store: &Store, id: TaskId) -> (Version, inflight::ChangedSince) {
+    let seen = store.get(id).unwrap().version();
+    (seen, store.changed_since(id, seen))
+}
+
+/// I6. Somebody begins to watch while the worker makes silent progress: it was noted in this tick
+/// already, so the increment tells nobody. The next tick does.
+fn i6_progress_against_a_new_watcher() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    task.advance(1).unwrap();
+    let (id, seen) = (task.id(), task.status().unwrap().version());
+    let waiter = ask(&store, move |store| store.changed_since(id, seen));
+    let other = ask(&store, move |store| store.changed_since(id, seen));
+    task.advance(1).unwrap();
+    let waiters = [waiter.join().unwrap(), other.join().unwrap()];
+    store.tick();
+    for waiter in waiters {
+        assert!(waiter.outcome().unwrap().version() > seen);
+    }
+}
+
+/// I6. The store–load race of sampled progress: the worker stores its count and then finds that the time
+/// has not moved on, while the keeper moves it on and then samples the count. Each may miss the other;
+/// the tick after that does not.
+fn i6_silent_progress_against_a_tick() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    task.advance(1).unwrap();
+    let (seen, future) = changes(&store, task.id());
+    let waiter = Asked::new(future);
+    let keeper = {
+        let store = store.clone();
+        thread::spawn(move || store.tick())
+    };
+    task.advance(1).unwrap();
+    keeper.join().unwrap();
+    is_told_of_progress(&store, waiter, seen);
+}
+
+/// I6. As above, with a counter.
+fn i6_a_counters_progress_against_a_tick() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let id = task.id();
+    let mut counter = task.counter();
+    counter.advance(1).unwrap();
+    let (seen, future) = changes(&store, id);
+    let waiter = Asked::new(future);
+    let keeper = {
+        let store = store.clone();
+        thread::spawn(move || store.tick())
+    };
+    counter.advance(1).unwrap();
+    keeper.join().unwrap();
+    is_told_of_progress(&store, waiter, seen);
+}
+
+/// I6. The keeper lets go of a task that was quiet for a tick, while the worker makes progress: either
+/// the keeper sees the time that is noted, or the worker puts the task back on the list.
+fn i6_progress_against_the_tick_that_lets_go() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    task.advance(1).unwrap();
+    let (seen, future) = changes(&store, task.id());
+    let waiter = Asked::new(future);
+    store.tick();
+    let keeper = {
+        let store = store.clone();
+        thread::spawn(move || store.tick())
+    };
+    task.advance(1).unwrap();
+    keeper.join().unwrap();
+    is_told_of_progress(&store, waiter, seen);
+}
+
+/// I6. As above, with two who add.
+fn i6_shared_progress_against_the_tick_that_lets_go() {
+    let (store, _clock) = store(1);
+    let task = running(&store).share();
+    task.advance(1).unwrap();
+    let (seen, future) = changes(&store, task.id());
+    let waiter = Asked::new(future);
+    store.tick();
+    let other = {
+        let task = task.clone();
+        thread::spawn(move || task.advance(1).unwrap())
+    };
+    let keeper = {
+        let store = store.clone();
+        thread::spawn(move || store.tick())
+    };
+    task.advance(1).unwrap();
+    keeper.join().unwrap();
+    other.join().unwrap();
+    is_told_of_progress(&store, waiter, seen);
+    assert_eq!(task.status().unwrap().done(), 3);
+}
