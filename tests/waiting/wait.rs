@@ -1,14 +1,17 @@
 //! `wait`, `wait_timeout`, `wait_blocking` and `changed_since`.
 
+use std::hint::spin_loop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use inflight::{
     Absent, FailureReason, GoneReason, KeeperMode, ManualClock, NewTask, Retention, State, Store, Task,
-    TaskId, WaitError,
+    TaskId, WaitError, Watch,
 };
 
 use crate::support::{Bell, TICK, builder, comes_to_an_end, ended, pending, running, status, store, tick};
@@ -480,37 +483,32 @@ fn i6_a_keeper_of_its_own_samples_and_times_out() {
 #[test]
 fn i6_a_change_at_the_very_moment_of_looking_wakes() {
     comes_to_an_end(|| {
+        const CHANGES: u64 = 50_000;
         let (store, _) = store(16);
         let mut task = running(&store);
-        let id = task.id();
-        let first = status(&store, &task).version();
-        let (tell, told) = mpsc::channel();
+        let (seen, mut watch) = (Arc::new(AtomicU64::new(0)), store.watch(task.id()));
         let waiter = thread::spawn({
-            let store = store.clone();
+            let seen = Arc::clone(&seen);
             move || {
-                // One future all along, as a stream is: its seat is there when the change comes.
-                let mut watch = store.watch(id);
-                let mut seen = first;
-                loop {
-                    let next = smol::block_on(futures_util::StreamExt::next(&mut watch)).unwrap();
-                    if next.version() > seen {
-                        seen = next.version();
-                        if tell.send(seen).is_err() {
-                            return;
-                        }
-                    }
+                let next = |watch: &mut Watch| smol::block_on(watch.next());
+                while next(&mut watch).is_some_and(|status| !status.is_terminal()) {
+                    seen.fetch_add(1, Ordering::Release);
                 }
             }
         });
-        // The next change is made when the last was seen, and so while the waiter goes to sleep. Were its
-        // call lost, nothing would ever wake it.
-        for _ in 0..20_000 {
+        // The next change is made as soon as the last was seen, and so just when the waiter goes to sleep.
+        // Were its call lost, nothing would ever wake it, and this would hang.
+        for change in 1..=CHANGES {
+            let mut looks = 0_u64;
+            while seen.load(Ordering::Acquire) < change {
+                looks += 1;
+                // For the sake of a machine with one core.
+                if looks.is_multiple_of(1_000) { thread::yield_now() } else { spin_loop() }
+            }
             task.set_message("a change").unwrap();
-            let now = status(&store, &task).version();
-            assert_eq!(told.recv(), Ok(now));
         }
-        drop(told);
-        task.set_message("the last").unwrap();
+        task.succeed(()).unwrap();
         waiter.join().unwrap();
+        assert!(seen.load(Ordering::Acquire) >= CHANGES);
     });
 }
