@@ -241,7 +241,8 @@ fn i5_i7_a_watch_stays_with_one_task_while_its_id_is_used_again_and_again() {
         let store = Store::builder().capacity(4_000).build().unwrap();
         let (start, is_over) = (Barrier::new(3), AtomicBool::new(false));
         let id = TaskId::from_u128(0xABCD);
-        let first = store.create(NewTask::new("test").id(id)).unwrap();
+        let mut first = store.create(NewTask::new("test").id(id)).unwrap();
+        first.start().unwrap();
         thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
@@ -260,7 +261,7 @@ fn i5_i7_a_watch_stays_with_one_task_while_its_id_is_used_again_and_again() {
                 });
             }
             start.wait();
-            drop(first);
+            first.succeed(()).unwrap();
             let _ = store.remove(id).unwrap();
             (0..3_000).for_each(|life| live(&store, id, life));
             is_over.store(true, Ordering::Release);
