@@ -61,6 +61,17 @@ pub struct Changes {
 }
 
 /// One task that has changed.
+///
+/// ```
+/// # use inflight::{Change, ChangeKind, Drained, NewTask, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut changes = store.changes()?;
+/// let mut task = store.create(NewTask::new("index"))?;
+/// let Drained::Changes(drained) = changes.try_drain() else { panic!("it did not fall behind") };
+/// let Change { status, kind, is_new } = drained[0];
+/// assert_eq!((status.id(), kind, is_new), (task.id(), ChangeKind::New, true));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The task's newest status; of a task that is gone, its last.
@@ -72,6 +83,18 @@ pub struct Change {
 }
 
 /// What became of a task since the last drain.
+///
+/// ```
+/// # use inflight::{ChangeKind, Drained, GoneReason, NewTask, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut changes = store.changes()?;
+/// let mut task = store.create(NewTask::new("index"))?;
+/// task.cancel()?;
+/// store.remove(task.id())?;
+/// let Drained::Changes(drained) = changes.try_drain() else { panic!("it did not fall behind") };
+/// assert_eq!(drained[0].kind, ChangeKind::Gone(GoneReason::Removed));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangeKind {
@@ -86,6 +109,17 @@ pub enum ChangeKind {
 }
 
 /// What a drain gives.
+///
+/// ```
+/// # use inflight::{Drained, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut changes = store.changes()?;
+/// match changes.try_drain() {
+///     Drained::Changes(changes) => assert!(changes.is_empty(), "nothing has changed yet"),
+///     Drained::Resync => unreachable!("it did not fall behind; it would list the tasks anew"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Drained {
     /// The tasks that have changed, each once. From [`Changes::try_drain`] they may be none.
@@ -95,6 +129,14 @@ pub enum Drained {
 }
 
 /// There are as many readers of the feed as there may be.
+///
+/// ```
+/// # use inflight::{Store, TooManyReaders};
+/// # let store = Store::builder().capacity(16).build()?;
+/// let readers = (0..1024).map(|_| store.changes()).collect::<Result<Vec<_>, _>>()?;
+/// assert_eq!(store.changes().err(), Some(TooManyReaders { limit: 1024 }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TooManyReaders {
     /// How many there may be.
@@ -118,6 +160,15 @@ impl Store {
     /// # Errors
     ///
     /// [`TooManyReaders`] if there are 1024 already.
+    ///
+    /// ```
+    /// # use inflight::{Drained, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let mut changes = store.changes()?;
+    /// let task = store.create(NewTask::new("index"))?;
+    /// assert!(matches!(changes.try_drain(), Drained::Changes(changes) if changes.len() == 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn changes(&self) -> Result<Changes, TooManyReaders> {
         let reader = self.engine.subscribe().ok_or(TooManyReaders { limit: MAX_READERS })?;
         Ok(Changes { store: self.clone(), reader, untold: HashMap::new() })
@@ -126,6 +177,18 @@ impl Store {
 
 impl Changes {
     /// What has changed, now.
+    ///
+    /// ```
+    /// # use inflight::{Drained, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut changes = store.changes()?;
+    /// let task = store.create(NewTask::new("index"))?;
+    /// let Drained::Changes(drained) = changes.try_drain() else { panic!("it did not fall behind") };
+    /// assert_eq!(drained.len(), 1);
+    /// let Drained::Changes(drained) = changes.try_drain() else { panic!("it did not fall behind") };
+    /// assert!(drained.is_empty(), "nothing since then");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_drain(&mut self) -> Drained {
         let engine = &self.store.engine;
         let mut untold = std::mem::take(&mut self.untold);
@@ -150,6 +213,16 @@ impl Changes {
     }
 
     /// Waits until there is something to drain, and drains it. May be dropped at any time, without loss.
+    ///
+    /// ```
+    /// # use inflight::{Drained, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut changes = store.changes()?;
+    /// let task = store.create(NewTask::new("index"))?;
+    /// let Drained::Changes(drained) = smol::block_on(changes.drain()) else { panic!("not behind") };
+    /// assert_eq!(drained.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn drain(&mut self) -> Drain<'_> {
         Drain { changes: self }
     }
@@ -158,6 +231,15 @@ impl Changes {
     ///
     /// The wait has no end while nothing changes; to end it from another thread, change something, for
     /// example create a task.
+    ///
+    /// ```
+    /// # use inflight::{Drained, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut changes = store.changes()?;
+    /// let task = store.create(NewTask::new("index"))?;
+    /// assert!(matches!(changes.drain_blocking(), Drained::Changes(drained) if drained.len() == 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn drain_blocking(&mut self) -> Drained {
         block_on(self.drain())
     }
@@ -194,6 +276,16 @@ impl fmt::Debug for Changes {
 }
 
 /// Waits for changes: what [`Changes::drain`] gives.
+///
+/// ```
+/// # use inflight::{Drained, NewTask, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut changes = store.changes()?;
+/// let task = store.create(NewTask::new("index"))?;
+/// let drain = changes.drain();
+/// assert!(matches!(smol::block_on(drain), Drained::Changes(drained) if drained.len() == 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Drain<'a> {

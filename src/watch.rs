@@ -167,6 +167,16 @@ impl fmt::Debug for Waiter {
 
 /// Waits for a task to end: what [`Store::wait`] gives. It resolves to the terminal status, or to why
 /// there is none.
+///
+/// ```
+/// # use inflight::{NewTask, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index"))?;
+/// let wait = store.wait(task.id());
+/// task.cancel()?;
+/// assert!(smol::block_on(wait)?.is_terminal());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Wait {
@@ -183,6 +193,16 @@ impl Future for Wait {
 }
 
 /// Waits for a task to end, but not for ever: what [`Store::wait_timeout`] gives.
+///
+/// ```
+/// # use inflight::{NewTask, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index"))?;
+/// let wait = store.wait_timeout(task.id(), std::time::Duration::from_secs(60));
+/// task.cancel()?;
+/// assert!(smol::block_on(wait)?.is_terminal());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct WaitTimeout {
@@ -218,6 +238,14 @@ impl Future for WaitTimeout {
 }
 
 /// Why [`Store::wait_timeout`] has no terminal status.
+///
+/// ```
+/// # use inflight::{Absent, Store, TaskId, WaitError};
+/// # let store = Store::builder().capacity(16).build()?;
+/// let wait = store.wait_timeout(TaskId::from_u128(7), std::time::Duration::from_secs(60));
+/// assert_eq!(smol::block_on(wait), Err(WaitError::Absent(Absent::Unknown)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitError {
     /// There is no such task, or it was removed.
@@ -239,6 +267,17 @@ impl std::error::Error for WaitError {}
 
 /// Waits for a task to change: what [`Store::changed_since`] gives. It resolves to the first status with
 /// a greater version, or to why there is none.
+///
+/// ```
+/// # use inflight::{NewTask, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index"))?;
+/// let seen = store.lookup(task.id())?.version();
+/// let change = store.changed_since(task.id(), seen);
+/// task.start()?;
+/// assert!(smol::block_on(change)?.version() > seen);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct ChangedSince {
@@ -267,6 +306,20 @@ impl Future for ChangedSince {
 ///
 /// It wakes at once for transitions, messages, totals and requests to cancel, and at the keeper's next tick
 /// for progress (I6). It costs the worker nothing per increment.
+///
+/// ```
+/// # use inflight::{NewTask, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index"))?;
+/// use futures_util::StreamExt;
+///
+/// let mut watch = store.watch(task.id());
+/// task.cancel()?;
+/// let last = smol::block_on(watch.next()).ok_or("it has ended")?;
+/// assert!(last.is_terminal());
+/// assert_eq!(smol::block_on(watch.next()), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Watch {
@@ -278,6 +331,17 @@ pub struct Watch {
 
 impl Watch {
     /// Why the stream ended without a terminal status.
+    ///
+    /// ```
+    /// # use inflight::{Absent, Store, TaskId};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// use futures_util::StreamExt;
+    ///
+    /// let mut watch = store.watch(TaskId::from_u128(7));
+    /// assert_eq!(smol::block_on(watch.next()), None);
+    /// assert_eq!(watch.absent(), Some(Absent::Unknown));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn absent(&self) -> Option<Absent> {
         self.ended.and_then(Result::err)
@@ -319,6 +383,18 @@ impl FusedStream for Watch {
 /// [`Task::cancelled`](crate::Task::cancelled) gives.
 ///
 /// It does not borrow the handle, so the worker can go on using it meanwhile.
+///
+/// ```
+/// # use inflight::{NewTask, Store};
+/// # let store = Store::builder().capacity(16).build()?;
+/// # let mut task = store.create(NewTask::new("index"))?;
+/// # task.start()?;
+/// let cancelled = task.cancelled();
+/// let _ = store.cancel(task.id())?;
+/// smol::block_on(cancelled);
+/// assert!(task.cancel_requested());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Cancelled {
