@@ -177,7 +177,7 @@ pub(crate) async fn payload(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
         ("If-Match" = Option<String>, Header, description = "Only if the task has this version; 412 otherwise"),
     ),
-    responses((status = 204, description = "It is gone")),
+    responses((status = 200, description = "The task, as it was", body = crate::view::TaskView)),
     tag = "work"
 )]
 pub(crate) async fn remove(
@@ -188,18 +188,21 @@ pub(crate) async fn remove(
 ) -> Result<Response, Problem> {
     caller.must(Scope::Write)?;
     let id = parse_id(&id)?;
-    let status = app.status(&caller, id)?;
-    if let Some(tags) = Tags::if_match(&headers)?
-        && !tags.match_strongly(status.version())
-    {
-        return Err(app.refused(Problem::new(Kind::Stale, "the task has another version"), id));
+    // The handle's lock orders this among the writes, where there are any.
+    let remote = app.remotes.find(id);
+    let handle = remote.as_ref().map(|remote| remote.lock());
+    let details = app.details(&caller, id)?;
+    let version = details.status().version();
+    if Tags::if_match(&headers)?.is_some_and(|tags| !tags.match_strongly(version)) {
+        let problem = Problem::new(Kind::Stale, format!("the task's version is {version}"));
+        return Err(app.refused(problem, id));
     }
-    match app.store.remove(id) {
+    let removed = app.store.remove(id);
+    drop(handle);
+    match removed {
         Ok(status) => {
             app.remotes.gone(id, status.version());
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            Ok(response)
+            Ok(app.answer(StatusCode::OK, &details))
         }
         Err(inflight::RemoveError::Absent(absent)) => Err(app.absent(&caller, id, absent).into()),
         Err(error) => Err(app.refused(Problem::new(Kind::Refused, error.to_string()), id)),

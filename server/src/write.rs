@@ -5,6 +5,8 @@
 //! write is made. Two things can come in between, and both are the store's: a lease that runs out, after
 //! which the write is refused, and a request to cancel from inside the process, which no write undoes.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, Request, State as Extracted};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -21,6 +23,7 @@ use crate::auth::{Caller, Scope};
 use crate::body;
 use crate::conditions::Tags;
 use crate::problem::{Kind, Problem};
+use crate::remote::Remote;
 
 /// A change of a task. All of it is made, or nothing.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -183,11 +186,13 @@ pub(crate) async fn verb(
     match verb {
         "succeed" => {
             let Succeed { result, attempt } = body(request, &app).await?;
-            target.write(attempt, |task, _| finished(task.succeed(payload(result))))
+            let result = payload(result);
+            target.write(attempt, |task, _| finished(task.succeed(result.clone())))
         }
         "fail" => {
             let Fail { error, reason, attempt } = body(request, &app).await?;
-            target.write(attempt, |task, _| finished(task.fail(reason.into(), payload(error))))
+            let error = payload(error);
+            target.write(attempt, |task, _| finished(task.fail(reason.into(), error.clone())))
         }
         "cancel" => target.cancel(body(request, &app).await?),
         "retry" => {
@@ -325,27 +330,54 @@ impl<'a> Target<'a> {
     fn write(
         &self,
         attempt: Option<u32>,
-        write: impl FnOnce(&mut Task, &Status) -> Result<(), Problem>,
+        write: impl Fn(&mut Task, &Status) -> Result<(), Problem>,
     ) -> Result<Response, Problem> {
-        let _ = self.checked(attempt)?;
-        let Some(remote) = self.app.remotes.find(self.id) else { return Err(self.without_handle()) };
+        let mut tried = None;
+        loop {
+            let _ = self.checked(attempt)?;
+            let Some(remote) = self.app.remotes.find(self.id) else { return Err(self.without_handle()) };
+            // An id can be used again: then the handle that was found is the earlier task's, and what it
+            // says is not about this one. The second time it is, and it stands.
+            let is_last = tried.as_ref().is_some_and(|tried| Arc::ptr_eq(tried, &remote));
+            match self.write_through(&remote, attempt, &write) {
+                Written::Answer(answer) => return answer,
+                Written::NoHandle | Written::Gone(_) if !is_last => tried = Some(remote),
+                Written::NoHandle => return Err(self.without_handle()),
+                Written::Gone(problem) => return Err(problem),
+            }
+        }
+    }
+
+    fn write_through(
+        &self,
+        remote: &Remote,
+        attempt: Option<u32>,
+        write: impl Fn(&mut Task, &Status) -> Result<(), Problem>,
+    ) -> Written {
         let mut handle = remote.lock();
-        let Some(task) = handle.as_mut() else { return Err(self.without_handle()) };
-        let status = self.checked(attempt)?;
-        let written = write(task, &status);
-        if let Err(problem) = written {
-            drop(handle);
-            return Err(self.app.refused(problem, self.id));
+        let Some(task) = handle.as_mut() else { return Written::NoHandle };
+        let status = match self.checked(attempt) {
+            Ok(status) => status,
+            Err(problem) => return Written::Answer(Err(problem)),
+        };
+        if let Err(problem) = write(task, &status) {
+            // Under the handle's lock, so that no other request has changed the task meanwhile.
+            return match problem.status() {
+                StatusCode::GONE => Written::Gone(problem),
+                _ => Written::Answer(Err(self.app.refused(problem, self.id))),
+            };
         }
-        let details = self.app.details(self.caller, self.id)?;
-        let status = details.status();
-        let over = if status.is_terminal() { handle.take() } else { None };
+        let details = self.app.details(self.caller, self.id);
+        let ended = details.as_ref().map_or(true, |details| details.status().is_terminal());
+        if ended {
+            drop(handle.take());
+        }
         drop(handle);
-        if over.is_some() {
-            drop(over);
-            self.app.remotes.ended(self.id, status.version());
+        let Ok(details) = details else { return Written::Answer(Ok(gone_since())) };
+        if ended {
+            self.app.remotes.ended(self.id, details.status().version());
         }
-        Ok(self.app.answer(StatusCode::OK, &details))
+        Written::Answer(Ok(self.app.answer(StatusCode::OK, &details)))
     }
 
     /// The status, if the caller may see it and it is the version and the attempt that are asked for.
@@ -392,10 +424,28 @@ impl<'a> Target<'a> {
                 if status.is_terminal() {
                     self.app.remotes.ended(self.id, status.version());
                 }
-                Ok(self.app.answer(StatusCode::OK, &self.app.details(self.caller, self.id)?))
+                let details = self.app.details(self.caller, self.id);
+                Ok(details.map_or_else(|_| gone_since(), |details| self.app.answer(StatusCode::OK, &details)))
             }
             Err(CancelError::Absent(absent)) => Err(self.app.absent(self.caller, self.id, absent).into()),
+            Err(CancelError::Ended(status)) => Err(self.app.refused(ended(&status), self.id)),
             Err(error) => Err(self.app.refused(Problem::new(Kind::Refused, error.to_string()), self.id)),
         }
     }
+}
+
+/// What came of a try to write.
+enum Written {
+    Answer(Result<Response, Problem>),
+    /// The handle has been let go of: the task that it was of has ended.
+    NoHandle,
+    /// So is the task.
+    Gone(Problem),
+}
+
+/// The write was made, and the task has gone since: there is nothing left to show.
+fn gone_since() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }

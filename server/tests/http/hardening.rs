@@ -33,8 +33,9 @@ fn status(answer: &str) -> &str {
 }
 
 async fn impatient() -> Service {
-    let options = Options { body_timeout: Duration::from_millis(50), body_limit: 4096, ..Options::default() };
-    let serve = ServeOptions { header_timeout: Duration::from_millis(50), ..ServeOptions::default() };
+    let options =
+        Options { body_timeout: Duration::from_millis(300), body_limit: 4096, ..Options::default() };
+    let serve = ServeOptions { header_timeout: Duration::from_millis(500), ..ServeOptions::default() };
     service_with(options, serve, 64).await
 }
 
