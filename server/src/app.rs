@@ -1,0 +1,191 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
+use hyper::http::request::Parts;
+use inflight::{Absent, Details, Status, Store, TaskId, Version};
+
+use crate::auth::Caller;
+use crate::hub::Hub;
+use crate::idempotency::Replays;
+use crate::options::Options;
+use crate::pacing::Pace;
+use crate::problem::{Kind, Problem};
+use crate::remote::Remotes;
+use crate::tenants::Tenants;
+use crate::view::{Extent, TaskView};
+
+pub(crate) type Shared = Arc<App>;
+
+/// The store, and what the service keeps beside it.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) store: Store,
+    pub(crate) options: Options,
+    pub(crate) pace: Pace,
+    pub(crate) remotes: Remotes,
+    pub(crate) hub: Hub,
+    pub(crate) replays: Replays,
+    /// Whose tasks they are; only kept where a token is bound to a tenant.
+    pub(crate) tenants: Option<Tenants>,
+    pub(crate) gate: Gate,
+}
+
+impl App {
+    pub(crate) fn new(store: Store, options: Options) -> Shared {
+        let (least, most) = options.poll_interval;
+        let tenants = options.tokens.as_ref().is_some_and(|tokens| tokens.have_tenants());
+        Arc::new(Self {
+            store,
+            pace: Pace { least, most: most.max(least) },
+            remotes: Remotes::default(),
+            hub: Hub::new(options.event_log),
+            replays: Replays::new(options.idempotency_keys, options.idempotency_ttl),
+            tenants: tenants.then(|| Tenants::new(options.tenant_label.clone())),
+            gate: Gate::default(),
+            options,
+        })
+    }
+
+    // ---- finding, as far as the caller may see -------------------------------------------------------
+
+    /// The status of a task.
+    pub(crate) fn status(&self, caller: &Caller, id: TaskId) -> Result<Status, Problem> {
+        if caller.tenant().is_some() {
+            return self.details(caller, id).map(|details| details.status());
+        }
+        self.store.lookup(id).map_err(Problem::from)
+    }
+
+    /// The whole of a task.
+    pub(crate) fn details(&self, caller: &Caller, id: TaskId) -> Result<Details, Problem> {
+        match self.store.details(id) {
+            Ok(details) if self.may_see(caller, &details) => Ok(details),
+            // Another tenant's task is as if it were not there.
+            Ok(_) => Err(Absent::Unknown.into()),
+            Err(absent) => Err(self.absent(caller, id, absent).into()),
+        }
+    }
+
+    pub(crate) fn may_see(&self, caller: &Caller, details: &Details) -> bool {
+        caller.tenant().is_none_or(|tenant| details.label(&self.options.tenant_label) == Some(tenant))
+    }
+
+    /// What the caller is told of a task that is not there.
+    pub(crate) fn absent(&self, caller: &Caller, id: TaskId, absent: Absent) -> Absent {
+        match (caller.tenant(), &self.tenants) {
+            (None, _) => absent,
+            (Some(tenant), Some(tenants)) if tenants.was_of(id, tenant) => absent,
+            (Some(_), _) => Absent::Unknown,
+        }
+    }
+
+    // ---- answers -------------------------------------------------------------------------------------
+
+    /// A task, as it is the answer to most requests.
+    pub(crate) fn answer(&self, code: StatusCode, details: &Details) -> Response {
+        let status = details.status();
+        let body = TaskView::new(details, self.pace, Extent::Full).render();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = code;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.put_validators(&mut response, &status);
+        response
+    }
+
+    /// The ETag, and when to ask again.
+    pub(crate) fn put_validators(&self, response: &mut Response, status: &Status) {
+        let headers = response.headers_mut();
+        headers.insert(ETAG, etag(status.version()));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        if let Some(interval) = self.pace.interval(status) {
+            let seconds = self.pace.retry_after(interval, self.gate.load(self.options.busy_at));
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+    }
+
+    /// A problem, with the task as it is now.
+    pub(crate) fn refused(&self, problem: Problem, id: TaskId) -> Problem {
+        let details = self.store.details(id).ok();
+        let current = details.and_then(|details| TaskView::new(&details, self.pace, Extent::Basic).raw());
+        problem.with_current(current)
+    }
+}
+
+pub(crate) fn etag(version: Version) -> HeaderValue {
+    // A version prints as hexadecimal digits and hyphens.
+    HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// Any JSON as the answer.
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<Response, Problem> {
+    let body = serde_json::to_vec(value).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+impl FromRequestParts<Shared> for Caller {
+    type Rejection = Problem;
+
+    /// The front has put it there if there are tokens.
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Problem> {
+        match (parts.extensions.get::<Self>(), &app.options.tokens) {
+            (Some(caller), _) => Ok(caller.clone()),
+            (None, None) => Ok(Self::ANYONE),
+            (None, Some(_)) => Err(Problem::new(Kind::Unauthenticated, "the request was not identified")),
+        }
+    }
+}
+
+/// The id in a path.
+pub(crate) fn parse_id(text: &str) -> Result<TaskId, Problem> {
+    // A UUID in braces or as a URN is one, too, but not an address of anything here.
+    let plain = text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    let id = text.parse().ok().filter(|_| plain);
+    id.ok_or_else(|| Problem::new(Kind::Unknown, format!("{text:?} is not a task id, which is a UUID")))
+}
+
+/// How many requests are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Gate(AtomicUsize);
+
+impl Gate {
+    pub(crate) fn enter(&self) {
+        // Relaxed, all of them: a figure that callers are paced by, and no more.
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn inside(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// For a request that waits and does nothing: it is out until this is dropped.
+    pub(crate) fn step_out(&self) -> SteppedOut<'_> {
+        self.leave();
+        SteppedOut(self)
+    }
+
+    fn load(&self, busy_at: usize) -> f64 {
+        self.inside() as f64 / busy_at.max(1) as f64
+    }
+}
+
+pub(crate) struct SteppedOut<'a>(&'a Gate);
+
+impl Drop for SteppedOut<'_> {
+    fn drop(&mut self) {
+        self.0.enter();
+    }
+}

@@ -1,0 +1,222 @@
+//! Runs the service: everything from the settings to the last connection.
+
+use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use inflight::{Retention, Store};
+use inflight_server::{MetricsText, Options, ServeOptions, Shutdown, Tls, Tokens, router};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::settings::{Format, Settings};
+use crate::{Failure, demo};
+
+/// From a poll that is answered from memory to a request that waits for a body.
+const LATENCIES: [f64; 12] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0, 10.0];
+
+/// Serves until SIGINT or SIGTERM, and then until the last request is answered or the deadline passes.
+pub(crate) fn serve(settings: Settings) -> Result<(), Failure> {
+    log_as(&settings)?;
+    let tokens = tokens(&settings)?;
+    check_listen(settings.listen, tokens.as_ref())?;
+    // One descriptor a connection, and some for the rest.
+    let wanted = settings.connections as u64 + 64;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(got) if got < wanted => {
+            tracing::warn!(connections = settings.connections, descriptors = got, "too few descriptors");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of descriptors is unknown"),
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(run(&settings, tokens));
+    // What still blocks a thread, such as a demo that reads a slow disk, is not waited for.
+    runtime.shutdown_background();
+    served
+}
+
+async fn run(settings: &Settings, tokens: Option<Tokens>) -> Result<(), Failure> {
+    let store = Store::builder().capacity(settings.capacity).retain(retention(settings)).build()?;
+    let metrics = record_metrics()?;
+    let shutdown = Shutdown::default();
+    let tls = tls(settings)?;
+    let options = Options {
+        allowed_hosts: allowed_hosts(settings, tokens.is_some()),
+        tokens,
+        tenant_label: settings.tenant_label.clone(),
+        public_url: settings.public_url.clone(),
+        body_limit: settings.body_limit,
+        body_timeout: settings.body_timeout.0,
+        wait_limit: settings.wait_limit.0,
+        keep_alive: settings.keep_alive.0,
+        event_interval: settings.event_interval.0,
+        shutdown: shutdown.clone(),
+        metrics: Some(metrics),
+        ..Options::default()
+    };
+    let serve_options = ServeOptions {
+        header_timeout: settings.header_timeout.0,
+        connections: settings.connections,
+        shutdown_deadline: settings.shutdown_deadline.0,
+        tls,
+    };
+    let listener = TcpListener::bind(settings.listen).await;
+    let listener = listener.map_err(|error| format!("{} cannot be listened on: {error}", settings.listen))?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    greet(settings, &options, listener.local_addr()?)?;
+    if let Some(dir) = &settings.demo {
+        demo::begin(store.clone(), dir.clone(), shutdown.clone())?;
+    }
+    let ending = shutdown.clone();
+    tokio::spawn(async move {
+        let signal = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal, "shutting down");
+        ending.begin();
+        // Who asks twice does not want to wait.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(130);
+    });
+    let served = inflight_server::serve(listener, router(store, options), serve_options, shutdown).await?;
+    tracing::info!(cut = served.cut, "stopped");
+    Ok(())
+}
+
+/// Says where to look and what to try; on standard output, as it is what the program is for.
+fn greet(settings: &Settings, options: &Options, address: SocketAddr) -> Result<(), Failure> {
+    let scheme = if settings.tls_cert.is_some() { "https" } else { "http" };
+    let local = format!("{scheme}://{address}");
+    let url = options.public_url.clone().unwrap_or(local);
+    let url = url.trim_end_matches('/');
+    let token = if options.tokens.is_some() { " -H \"authorization: Bearer $TOKEN\"" } else { "" };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "dashboard  {url}/")?;
+    writeln!(out, "API        {url}/docs")?;
+    writeln!(
+        out,
+        "try        curl -i{token} {url}/v1/tasks -H 'content-type: application/json' -d '{{\"kind\":\"demo\"}}'"
+    )?;
+    Ok(out.flush()?)
+}
+
+fn retention(settings: &Settings) -> Retention {
+    let retention = Retention::forever()
+        .succeeded_for(settings.keep_succeeded.0)
+        .failed_for(settings.keep_failed.0)
+        .cancelled_for(settings.keep_cancelled.0);
+    match settings.keep_at_most {
+        Some(count) => retention.at_most_succeeded(count).at_most_failed(count).at_most_cancelled(count),
+        None => retention,
+    }
+}
+
+fn tokens(settings: &Settings) -> Result<Option<Tokens>, Failure> {
+    let of_file = settings.tokens_file.as_deref().map(read_tokens).transpose()?;
+    let of_environment = match std::env::var("INFLIGHT_TOKENS") {
+        Ok(text) => {
+            let tokens = Tokens::parse(&text);
+            Some(tokens.map_err(|error| format!("INFLIGHT_TOKENS: {error}"))?)
+        }
+        Err(_) => None,
+    };
+    let both = match (of_file, of_environment) {
+        (Some(file), Some(environment)) => Some(file.and(&environment)),
+        (file, environment) => file.or(environment),
+    };
+    if both.as_ref().is_some_and(Tokens::is_empty) {
+        return Err("there are no tokens where tokens were announced".into());
+    }
+    Ok(both)
+}
+
+fn read_tokens(path: &Path) -> Result<Tokens, Failure> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o777), "others can read the tokens");
+        }
+    }
+    Ok(Tokens::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+/// Without tokens everybody may do everything, and that must not go beyond this machine.
+fn check_listen(listen: SocketAddr, tokens: Option<&Tokens>) -> Result<(), Failure> {
+    if listen.ip().is_loopback() || tokens.is_some() {
+        return Ok(());
+    }
+    let ip = listen.ip();
+    Err(format!("other machines reach {ip}, so it needs tokens: give --tokens-file or INFLIGHT_TOKENS, or listen on 127.0.0.1").into())
+}
+
+/// An open service lets itself be called only by names that no page of somebody else's can have.
+fn allowed_hosts(settings: &Settings, has_tokens: bool) -> Option<Vec<String>> {
+    if settings.allowed_hosts.is_some() || has_tokens {
+        return settings.allowed_hosts.clone();
+    }
+    let ip = match settings.listen.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let public = settings.public_url.as_deref().and_then(|url| url.split("://").nth(1));
+    let public = public.and_then(|rest| rest.split(['/', ':']).next()).map(str::to_owned);
+    let local = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned);
+    Some(local.into_iter().chain([ip]).chain(public).collect())
+}
+
+fn tls(settings: &Settings) -> Result<Option<Tls>, Failure> {
+    let (Some(chain), Some(key)) = (&settings.tls_cert, &settings.tls_key) else { return Ok(None) };
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    };
+    Ok(Some(Tls::from_pem(&read(chain)?, &read(key)?)?))
+}
+
+fn record_metrics() -> Result<MetricsText, Failure> {
+    let latency = Matcher::Full("inflight_http_request_duration_seconds".into());
+    let recorder = PrometheusBuilder::new().set_buckets_for_metric(latency, &LATENCIES)?;
+    let handle: PrometheusHandle = recorder.install_recorder()?;
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        let mut interval = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            interval.tick().await;
+            // Without it, what is observed would pile up until somebody asks.
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(MetricsText::new(move || handle.render()))
+}
+
+fn log_as(settings: &Settings) -> Result<(), Failure> {
+    // The name of a level that there is not would be taken for a target, and nothing else logged.
+    let unnamed = settings.log.split(',').map(str::trim).filter(|part| !part.contains('='));
+    if let Some(wrong) = unnamed.into_iter().find(|part| part.parse::<LevelFilter>().is_err()) {
+        return Err(format!("log is {:?}, but there is no level {wrong:?}", settings.log).into());
+    }
+    let filter = settings.log.parse::<Targets>();
+    let filter = filter.map_err(|error| format!("log is {:?}: {error}", settings.log))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    match settings.log_format {
+        Format::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init()?,
+        Format::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! Reading a request's body: how large, how long, and what it is.
+
+use axum::body::Body;
+use axum::extract::Request;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::options::Options;
+use crate::problem::{Kind, Problem};
+
+/// The body as JSON. `None` if there is no body at all.
+pub(crate) async fn json<T: DeserializeOwned>(
+    request: Request,
+    options: &Options,
+) -> Result<Option<T>, Problem> {
+    let (parts, body) = request.into_parts();
+    let bytes = collect(&parts.headers, body, options).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    check_media_type(&parts.headers)?;
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::bad("the body is not a JSON object"));
+    }
+    let value = serde_json::from_slice(&bytes);
+    value.map(Some).map_err(|error| Problem::bad(format!("the body is not as it should be: {error}")))
+}
+
+/// The body as JSON, and it has to be there.
+pub(crate) async fn required_json<T: DeserializeOwned>(
+    request: Request,
+    options: &Options,
+) -> Result<T, Problem> {
+    json(request, options).await?.ok_or_else(|| Problem::bad("the request has no body, but needs one"))
+}
+
+/// An object, and not the list of its values, which is as good for the derived code.
+pub(crate) fn object<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: DeserializeOwned,
+    D: serde::Deserializer<'de>,
+{
+    let object = serde_json::Map::deserialize(deserializer)?;
+    serde_json::from_value(serde_json::Value::Object(object)).map_err(serde::de::Error::custom)
+}
+
+/// The same, or `null`.
+pub(crate) fn maybe_object<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: DeserializeOwned,
+    D: serde::Deserializer<'de>,
+{
+    let object = Option::<serde_json::Map<_, _>>::deserialize(deserializer)?;
+    let value = object.map(|object| serde_json::from_value(serde_json::Value::Object(object))).transpose();
+    value.map_err(serde::de::Error::custom)
+}
+
+fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    let known = ["application/json", "application/merge-patch+json"];
+    if known.iter().any(|known| essence.eq_ignore_ascii_case(known)) {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::MediaType, format!("the Content-Type is {media_type:?}, not application/json")))
+}
+
+async fn collect(headers: &HeaderMap, body: Body, options: &Options) -> Result<Bytes, Problem> {
+    let limit = options.body_limit;
+    let too_large = || Problem::new(Kind::TooLarge, format!("the body has more than {limit} bytes"));
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    let read = read(body, limit);
+    match tokio::time::timeout(options.body_timeout, read).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(too_large()),
+        Ok(Err(error)) => Err(Problem::bad(format!("the body cannot be read: {error}"))),
+        Err(_) => {
+            let span = options.body_timeout;
+            Err(Problem::new(Kind::BodyTimeout, format!("the body took longer than {span:?}")))
+        }
+    }
+}
+
+/// All of the body; `None` if it is larger than `limit`.
+async fn read(mut body: Body, limit: usize) -> Result<Option<Bytes>, axum::Error> {
+    let mut all = BytesMut::new();
+    let mut only: Option<Bytes> = None;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        let have = only.as_ref().map_or(all.len(), Bytes::len);
+        if have + data.len() > limit {
+            return Ok(None);
+        }
+        // Most bodies are one piece, which needs no copy.
+        if have == 0 {
+            only = Some(data);
+            continue;
+        }
+        if let Some(first) = only.take() {
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(Some(only.unwrap_or_else(|| all.freeze())))
+}

@@ -1,0 +1,308 @@
+//! `POST /v1/tasks`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{OriginalUri, Request, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use inflight::{NewTask, TaskId};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use crate::app::{App, Shared, etag};
+use crate::auth::{Caller, Scope};
+use crate::body;
+use crate::front::authority;
+use crate::idempotency::{Answer, Claim, Fingerprint};
+use crate::problem::{Kind, Problem};
+use crate::remote::{Created, Remote};
+use crate::view::{Extent, TaskView};
+
+const OPERATION_ID: HeaderName = HeaderName::from_static("operation-id");
+const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// The longest idempotency key, in bytes.
+const MAX_KEY: usize = 255;
+
+/// A task to be made.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct CreateTask {
+    /// The client's own id, a UUID; the service mints one otherwise.
+    #[schema(format = Uuid)]
+    task_id: Option<String>,
+    /// What sort of work it is.
+    #[schema(min_length = 1, max_length = 128, example = "index")]
+    kind: String,
+    /// `running` starts it at once; `pending` by default.
+    #[serde(default)]
+    status: InitialState,
+    #[serde(default, deserialize_with = "body::object")]
+    progress: NewProgress,
+    /// What is being done, in a few words.
+    status_message: Option<String>,
+    /// At most 32 of them.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    /// The task that this one is part of.
+    #[schema(format = Uuid)]
+    parent_id: Option<String>,
+    /// The task is lost if nothing is heard of its worker for that long.
+    #[schema(minimum = 1)]
+    lease_ms: Option<u64>,
+    /// For how long it is kept after its end, instead of what the service is set to.
+    #[schema(minimum = 0)]
+    ttl_ms: Option<u64>,
+}
+
+/// How a new task begins.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum InitialState {
+    #[default]
+    Pending,
+    Running,
+}
+
+/// What is known of the progress to come.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewProgress {
+    /// How much there is to do.
+    #[schema(minimum = 0, maximum = 1152921504606846975_u64)]
+    total: Option<u64>,
+    /// What it counts.
+    #[schema(max_length = 32, example = "pages")]
+    unit: Option<String>,
+}
+
+/// Creates a task
+///
+/// Its id can be read before the answer is there. With an id of the client's own (`Operation-Id`, or
+/// `taskId`) the same request again gives the same task, with 200; with an `Idempotency-Key` it gives
+/// the same answer.
+#[utoipa::path(
+    post,
+    path = "/v1/tasks",
+    params(
+        ("Operation-Id" = Option<String>, Header, format = Uuid, description = "The client's own id for the task"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and request give the same answer; 422 for another request"),
+    ),
+    request_body(content = CreateTask),
+    responses(
+        (status = 202, description = "The new task", body = TaskView, headers(
+            ("Location" = String, description = "The task's address"),
+            ("Operation-Location" = String, description = "The same"),
+            ("ETag" = String, description = "Its version"),
+            ("Retry-After" = u64, description = "When it is worth looking, in seconds"),
+        )),
+        (status = 200, description = "The task that the same request has created before", body = TaskView),
+        (status = 409, description = "The id is in use", body = crate::problem::ProblemDetails, content_type = "application/problem+json"),
+        (status = 422, description = "The key came with another request", body = crate::problem::ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "The store is full", body = crate::problem::ProblemDetails, content_type = "application/problem+json"),
+    ),
+    tag = "work"
+)]
+pub(crate) async fn create(
+    State(app): State<Shared>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    caller.must(Scope::Write)?;
+    if app.options.shutdown.has_begun() {
+        return Err(Problem::new(Kind::Draining, "no more tasks are taken"));
+    }
+    let base = base_url(&app, &request);
+    let key = header(request.headers(), &IDEMPOTENCY_KEY)?.map(parse_key).transpose()?;
+    let operation_id = header(request.headers(), &OPERATION_ID)?.map(str::to_owned);
+    let mut new: CreateTask = body::required_json(request, &app.options).await?;
+    new.take_operation_id(operation_id)?;
+
+    let fingerprint = new.fingerprint();
+    let Some(key) = key else {
+        let (code, answer) = app.create(&caller, new, fingerprint, &base)?;
+        return Ok(app.created(code, answer, false));
+    };
+    match app.replays.claim((caller.tenant().cloned(), key), fingerprint)? {
+        Claim::Again(answer) => Ok(app.created(StatusCode::ACCEPTED, answer, true)),
+        Claim::First(pending) => {
+            let (code, answer) = app.create(&caller, new, fingerprint, &base)?;
+            pending.answer(answer.clone());
+            Ok(app.created(code, answer, false))
+        }
+    }
+}
+
+impl CreateTask {
+    /// `Operation-Id` is the same as `taskId`; both are well if they agree.
+    fn take_operation_id(&mut self, header: Option<String>) -> Result<(), Problem> {
+        let Some(header) = header else { return Ok(()) };
+        let of_header = parse_uuid("Operation-Id", &header)?;
+        let of_body = self.task_id.as_deref().map(|id| parse_uuid("taskId", id)).transpose()?;
+        if of_body.is_some_and(|id| id != of_header) {
+            return Err(Problem::bad("Operation-Id and taskId are different ids"));
+        }
+        self.task_id = Some(of_header.to_string());
+        Ok(())
+    }
+
+    /// Equal for requests that ask for the same, however they are written.
+    fn fingerprint(&self) -> Fingerprint {
+        Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into()
+    }
+
+    fn own_id(&self) -> Result<Option<TaskId>, Problem> {
+        self.task_id.as_deref().map(|id| parse_uuid("taskId", id)).transpose()
+    }
+
+    fn into_new_task(self, caller: &Caller, tenant_label: &str) -> Result<NewTask, Problem> {
+        if self.kind.is_empty() {
+            return Err(Problem::bad("the kind is empty"));
+        }
+        let mut new = NewTask::new(self.kind);
+        for (label, value) in self.labels {
+            if label == tenant_label && caller.tenant().is_some_and(|tenant| **tenant != *value) {
+                return Err(Problem::new(Kind::Forbidden, "the token is bound to another tenant"));
+            }
+            new = new.label(label, value);
+        }
+        if let Some(tenant) = caller.tenant() {
+            new = new.label(tenant_label, &**tenant);
+        }
+        if let Some(total) = self.progress.total {
+            new = new.total(total);
+        }
+        if let Some(unit) = self.progress.unit {
+            new = new.unit(unit);
+        }
+        if let Some(parent) = self.parent_id {
+            new = new.parent(parse_uuid("parentId", &parent)?);
+        }
+        if let Some(millis) = self.lease_ms {
+            new = new.lease(Duration::from_millis(millis));
+        }
+        if let Some(millis) = self.ttl_ms {
+            new = new.ttl(Duration::from_millis(millis));
+        }
+        Ok(new)
+    }
+}
+
+impl App {
+    /// Creates the task; its id resolves before this returns.
+    fn create(
+        &self,
+        caller: &Caller,
+        new: CreateTask,
+        fingerprint: Fingerprint,
+        base: &str,
+    ) -> Result<(StatusCode, Answer), Problem> {
+        let own_id = new.own_id()?;
+        if let Some(parent) = new.parent_id.as_deref() {
+            self.check_parent(caller, parse_uuid("parentId", parent)?)?;
+        }
+        let starts = matches!(new.status, InitialState::Running);
+        let message = new.status_message.clone();
+        let task = new.into_new_task(caller, &self.options.tenant_label)?;
+        let begin = |remote: &Arc<Remote>| -> Result<(), Problem> {
+            let mut handle = remote.lock();
+            let Some(handle) = handle.as_mut() else { return Ok(()) };
+            message.map_or(Ok(()), |message| handle.set_message(message))?;
+            if starts { Ok(handle.start()?) } else { Ok(()) }
+        };
+        let own = own_id.map(|id| (id, fingerprint));
+        let (code, id) = match (self.remotes.create(&self.store, task, own)?, own_id) {
+            (Created::New(remote, id), _) => {
+                if let Err(problem) = begin(&remote) {
+                    self.take_back(&remote, id);
+                    return Err(problem);
+                }
+                (StatusCode::ACCEPTED, id)
+            }
+            (Created::Before, Some(id)) => (StatusCode::OK, id),
+            (Created::Before, None) => return Err(Problem::new(Kind::Internal, "an id was minted twice")),
+        };
+        let details = self.details(caller, id)?;
+        if let Some(tenants) = &self.tenants {
+            tenants.note(&details);
+        }
+        let location = format!("{base}/v1/tasks/{id}");
+        let body = TaskView::new(&details, self.pace, Extent::Full).render();
+        let answer = Answer {
+            body: body.into(),
+            etag: etag(details.status().version()),
+            location: HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/")),
+        };
+        Ok((code, answer))
+    }
+
+    fn check_parent(&self, caller: &Caller, parent: TaskId) -> Result<(), Problem> {
+        if caller.tenant().is_some() && self.details(caller, parent).is_err() {
+            return Err(inflight::CreateError::UnknownParent(parent).into());
+        }
+        Ok(())
+    }
+
+    /// A task whose message was refused has never been there.
+    fn take_back(&self, remote: &Remote, id: TaskId) {
+        if let Some(mut task) = remote.lock().take() {
+            let _ = task.cancel();
+        }
+        if let Ok(status) = self.store.remove(id) {
+            self.remotes.gone(id, status.version());
+        }
+    }
+
+    fn created(&self, code: StatusCode, answer: Answer, replayed: bool) -> Response {
+        let mut response = Response::new(Body::from(answer.body));
+        *response.status_mut() = code;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ETAG, answer.etag);
+        headers.insert(OPERATION_LOCATION, answer.location.clone());
+        headers.insert(LOCATION, answer.location);
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if replayed {
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let value = headers.get(name).map(HeaderValue::to_str).transpose();
+    value.map_err(|_| Problem::bad(format!("{name} has characters that no such header has")))
+}
+
+/// The draft has the key as a quoted string; most clients send it bare.
+fn parse_key(value: &str) -> Result<String, Problem> {
+    let value = value.trim();
+    let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    if bare.is_empty() || bare.len() > MAX_KEY {
+        return Err(Problem::bad(format!("an idempotency key has from 1 to {MAX_KEY} bytes")));
+    }
+    Ok(bare.to_owned())
+}
+
+fn parse_uuid(what: &str, text: &str) -> Result<TaskId, Problem> {
+    text.parse().map_err(|error| Problem::bad(format!("{what} is {text:?}: {error}")))
+}
+
+/// What the addresses of tasks begin with: as the service is set to, or as the caller called it.
+fn base_url(app: &App, request: &Request) -> String {
+    if let Some(url) = &app.options.public_url {
+        return url.trim_end_matches('/').to_owned();
+    }
+    let scheme = if request.extensions().get::<crate::serve::Secure>().is_some() { "https" } else { "http" };
+    let original = request.extensions().get::<OriginalUri>().map_or("", |uri| uri.0.path());
+    // What is in front of this router's own path is where it is nested.
+    let prefix = original.strip_suffix(request.uri().path()).unwrap_or_default();
+    format!("{scheme}://{}{prefix}", authority(request).unwrap_or("localhost"))
+}

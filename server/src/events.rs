@@ -1,0 +1,416 @@
+//! Server-sent events: of one task, and of all. A stream is asked for its next piece when the last one
+//! has been sent, so a slow reader skips what is outdated, and holds nothing but its position.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State as Extracted};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use inflight::{Absent, Cursor, Details, Filter, State, Status, TaskId, Version, Watch};
+use serde::Serialize;
+use tokio::sync::watch;
+use utoipa::ToSchema;
+
+use crate::app::{Shared, parse_id};
+use crate::auth::{Caller, Scope};
+use crate::hub::{News, Note};
+use crate::problem::{Kind, Problem};
+use crate::query::Query;
+use crate::view::{ByState, Extent, TaskView, Text};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// How many notes a stream takes from the log, and tasks from a list, at a time.
+const BATCH: usize = 128;
+
+/// The longest that a stream of all events may ask to collect changes.
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
+
+/// One event. `data` is JSON, so it has no line break.
+fn frame(event: &str, id: Option<&str>, data: &[u8]) -> Bytes {
+    let mut frame = Vec::with_capacity(data.len() + 64);
+    frame.extend_from_slice(b"event: ");
+    frame.extend_from_slice(event.as_bytes());
+    if let Some(id) = id {
+        frame.extend_from_slice(b"\nid: ");
+        frame.extend_from_slice(id.as_bytes());
+    }
+    frame.extend_from_slice(b"\ndata: ");
+    frame.extend_from_slice(data);
+    frame.extend_from_slice(b"\n\n");
+    frame.into()
+}
+
+/// Goes first: how soon to come back, and it makes proxies pass the head on.
+const HELLO: Bytes = Bytes::from_static(b"retry: 1000\n\n");
+const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
+
+fn answer(frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    let frames = stream::once(std::future::ready(HELLO)).chain(frames);
+    let mut response = Response::new(Body::from_stream(frames.map(Ok::<_, std::convert::Infallible>)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response
+}
+
+fn nothing_more() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+fn last_event_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty())
+}
+
+fn draining() -> Problem {
+    Problem::new(Kind::Draining, "no more streams are begun")
+}
+
+// ---- one task ---------------------------------------------------------------------------------------
+
+/// One task's events
+///
+/// Server-sent events: first the task as it is, then as it changes, to its end. The id of an event is
+/// the task's version; with `Last-Event-ID` only what is newer comes, and after the end 204.
+#[utoipa::path(
+    get,
+    path = "/v1/tasks/{id}/events",
+    params(
+        ("id" = String, Path, format = Uuid, description = "The task's id"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen"),
+    ),
+    responses(
+        (status = 200, description = "Events `status` with a Task, and `gone`", body = String, content_type = "text/event-stream"),
+        (status = 204, description = "The task has ended, and that was seen"),
+    ),
+    tag = "read"
+)]
+pub(crate) async fn of_task(
+    Extracted(app): Extracted<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    caller.must(Scope::Read)?;
+    let id = parse_id(&id)?;
+    let status = app.status(&caller, id)?;
+    let seen: Option<Version> = last_event_id(&headers).and_then(|id| id.parse().ok());
+    if status.is_terminal() && seen == Some(status.version()) {
+        return Ok(nothing_more());
+    }
+    if app.options.shutdown.has_begun() {
+        return Err(draining());
+    }
+    let watch = app.store.watch(id);
+    let one = OneTask { id, app, caller, watch, seen, over: false };
+    Ok(answer(stream::unfold(one, OneTask::next)))
+}
+
+struct OneTask {
+    id: TaskId,
+    app: Shared,
+    caller: Caller,
+    watch: Watch,
+    seen: Option<Version>,
+    over: bool,
+}
+
+impl OneTask {
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        if self.over {
+            return None;
+        }
+        let keep_alive = self.app.options.keep_alive;
+        loop {
+            let status = tokio::select! {
+                status = self.watch.next() => status,
+                () = tokio::time::sleep(keep_alive) => return Some((KEEP_ALIVE, self)),
+                () = self.app.options.shutdown.begun() => return None,
+            };
+            let Some(status) = status else {
+                let absent = self.watch.absent()?;
+                self.over = true;
+                return Some((self.gone(absent), self));
+            };
+            self.over = status.is_terminal();
+            // A reader that comes back has seen this already; but one that reconnects to a later task
+            // of the same id has not, as its versions are greater.
+            if self.seen.is_some_and(|seen| seen >= status.version()) && !self.over {
+                continue;
+            }
+            return Some((self.show(&status), self));
+        }
+    }
+
+    fn show(&self, status: &Status) -> Bytes {
+        match self.app.details(&self.caller, self.id) {
+            // The details may be newer than what woke the stream; then they are what is told.
+            Ok(details) => {
+                let json = TaskView::new(&details, self.app.pace, Extent::Full).render();
+                frame("status", Some(&details.status().version().to_string()), &json)
+            }
+            // It ended and went before it could be looked at: what is left is its last status.
+            Err(_) => {
+                let json = TaskView::of_status(status, None, self.app.pace).render();
+                frame("status", Some(&status.version().to_string()), &json)
+            }
+        }
+    }
+
+    fn gone(&self, absent: Absent) -> Bytes {
+        let reason = match absent {
+            Absent::Gone(Some(reason)) => Some(reason.as_str()),
+            _ => None,
+        };
+        let event = TaskGone { task_id: Text(self.id), gone_reason: reason };
+        frame("gone", None, &serde_json::to_vec(&event).unwrap_or_default())
+    }
+}
+
+/// A task went while its events were read.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct TaskGone {
+    #[schema(value_type = String, format = Uuid)]
+    task_id: Text<TaskId>,
+    gone_reason: Option<&'static str>,
+}
+
+// ---- all tasks --------------------------------------------------------------------------------------
+
+/// What every reader of all events is told when it is up to date, or has to begin anew.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Ready {
+    by_state: ByState,
+}
+
+/// All tasks' events
+///
+/// Server-sent events, coalesced: first each task as it is (unless `snapshot=false`), then `ready`, then
+/// each task that changes with its newest status. The id of an event is a place in the log of changes;
+/// with `Last-Event-ID` it goes on from there, or says `resync` if that is too long ago. Labels as for
+/// the list.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    params(
+        ("state" = Option<Vec<crate::view::StateName>>, Query, style = Form, explode, description = "Only tasks that are in one of these states"),
+        ("kind" = Option<String>, Query, description = "Only tasks of this kind"),
+        ("parent" = Option<String>, Query, format = Uuid, description = "Only children of this task"),
+        ("snapshot" = Option<bool>, Query, description = "Whether to begin with the tasks as they are"),
+        ("intervalMs" = Option<u64>, Query, description = "How long to collect changes, 60000 at the most"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen"),
+    ),
+    responses((status = 200, description = "Events `status`, `gone`, `ready` and `resync`", body = String, content_type = "text/event-stream")),
+    tag = "find"
+)]
+pub(crate) async fn of_all(
+    Extracted(app): Extracted<Shared>,
+    caller: Caller,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    caller.must(Scope::List)?;
+    let mut query = Query::parse(query.as_deref().unwrap_or_default());
+    let wanted = Wanted {
+        states: query.take_states()?,
+        kind: query.take("kind"),
+        labels: query.take_labels()?,
+        parent: query.take_id("parent")?,
+    };
+    let snapshot = query.take_flag("snapshot")?.unwrap_or(true);
+    let interval = query.take_number("intervalMs")?.map_or(Duration::ZERO, Duration::from_millis);
+    query.finish()?;
+    if app.options.shutdown.has_begun() {
+        return Err(draining());
+    }
+    let resumed = last_event_id(&headers).map(|id| app.hub.parse_event_id(id));
+    let head = app.hub.subscribe();
+    let (phase, pending) = match resumed {
+        Some(Some(position)) => (Phase::Live(position), VecDeque::new()),
+        Some(None) => (Phase::resync(snapshot), VecDeque::from([resync()])),
+        None => (Phase::first(snapshot), VecDeque::new()),
+    };
+    let interval = interval.min(MAX_INTERVAL);
+    let all = AllTasks { app, caller, wanted, snapshot, interval, head, phase, pending };
+    Ok(answer(stream::unfold(all, AllTasks::next)))
+}
+
+/// Which tasks a stream is about.
+struct Wanted {
+    states: Vec<State>,
+    kind: Option<String>,
+    labels: Vec<(String, String)>,
+    parent: Option<TaskId>,
+}
+
+impl Wanted {
+    fn filter(&self) -> Filter {
+        let mut filter = Filter::new().page_size(BATCH);
+        filter = self.states.iter().fold(filter, |filter, state| filter.state(*state));
+        filter = self.labels.iter().fold(filter, |filter, (key, value)| filter.label(key, value));
+        if let Some(kind) = &self.kind {
+            filter = filter.kind(kind);
+        }
+        if let Some(parent) = self.parent {
+            filter = filter.parent(parent);
+        }
+        filter
+    }
+
+    fn has(&self, details: &Details) -> bool {
+        (self.states.is_empty() || self.states.contains(&details.status().state()))
+            && self.kind.as_ref().is_none_or(|kind| details.kind() == kind)
+            && self.labels.iter().all(|(key, value)| details.label(key) == Some(value))
+            && self.parent.is_none_or(|parent| details.parent() == Some(parent))
+    }
+}
+
+enum Phase {
+    /// The tasks that there are, page by page; and where the log ended before the first.
+    Snapshot { from: Option<u64>, after: Option<Cursor> },
+    /// Up to date but for this: to be told so.
+    Ready(Option<u64>),
+    /// What has changed since this position.
+    Live(u64),
+}
+
+impl Phase {
+    fn first(snapshot: bool) -> Self {
+        if snapshot { Phase::Snapshot { from: None, after: None } } else { Phase::Ready(None) }
+    }
+
+    fn resync(snapshot: bool) -> Self {
+        Self::first(snapshot)
+    }
+}
+
+fn resync() -> Bytes {
+    frame("resync", None, b"{}")
+}
+
+struct AllTasks {
+    app: Shared,
+    caller: Caller,
+    wanted: Wanted,
+    snapshot: bool,
+    interval: Duration,
+    head: watch::Receiver<u64>,
+    phase: Phase,
+    pending: VecDeque<Bytes>,
+}
+
+impl AllTasks {
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        loop {
+            if let Some(frame) = self.pending.pop_front() {
+                return Some((frame, self));
+            }
+            if self.app.options.shutdown.has_begun() {
+                return None;
+            }
+            match self.phase {
+                Phase::Snapshot { from, after } => self.list(from, after),
+                Phase::Ready(from) => self.ready(from),
+                Phase::Live(position) => {
+                    if !self.follow(position) && !self.rest(position).await {
+                        return Some((KEEP_ALIVE, self));
+                    }
+                }
+            }
+        }
+    }
+
+    /// One page of the tasks that there are.
+    fn list(&mut self, from: Option<u64>, after: Option<Cursor>) {
+        // What changes from here on is in the log; what changed before, the list shows.
+        let from = from.unwrap_or_else(|| self.app.hub.position());
+        let mut filter = self.app.for_caller(self.wanted.filter(), &self.caller);
+        if let Some(cursor) = after {
+            filter = filter.after(cursor);
+        }
+        let Ok(page) = self.app.store.list(&filter) else {
+            self.phase = Phase::Ready(Some(from));
+            return;
+        };
+        let frames = page.tasks.iter().map(|details| {
+            frame("status", None, &TaskView::new(details, self.app.pace, Extent::Basic).render())
+        });
+        self.pending.extend(frames);
+        self.phase = match page.next {
+            Some(cursor) => Phase::Snapshot { from: Some(from), after: Some(cursor) },
+            None => Phase::Ready(Some(from)),
+        };
+    }
+
+    fn ready(&mut self, from: Option<u64>) {
+        let position = from.unwrap_or_else(|| self.app.hub.position());
+        let by_state = match (self.caller.tenant(), &self.app.tenants) {
+            (Some(tenant), Some(tenants)) => tenants.counts(tenant),
+            (Some(_), None) => ByState::default(),
+            (None, _) => {
+                let counts = self.app.store.counts();
+                ByState::new(|state| counts.of(state))
+            }
+        };
+        let json = serde_json::to_vec(&Ready { by_state }).unwrap_or_default();
+        self.pending.push_back(frame("ready", Some(&self.app.hub.event_id(position)), &json));
+        self.phase = Phase::Live(position);
+    }
+
+    /// Takes what is new from the log; gives whether there was anything.
+    fn follow(&mut self, position: u64) -> bool {
+        let notes = match self.app.hub.after(position, BATCH) {
+            News::Notes(notes) => notes,
+            News::Behind => {
+                self.pending.push_back(resync());
+                self.phase = Phase::resync(self.snapshot);
+                return true;
+            }
+        };
+        let Some((last, _)) = notes.last() else { return false };
+        self.phase = Phase::Live(*last);
+        for (position, note) in &notes {
+            let shown = self.show(*position, note);
+            self.pending.extend(shown);
+        }
+        true
+    }
+
+    fn show(&self, position: u64, note: &Note) -> Option<Bytes> {
+        let shown = note.show(&self.app.store, self.app.pace)?;
+        let wanted = match &shown.details {
+            Some(details) => self.app.may_see(&self.caller, details) && self.wanted.has(details),
+            // What it was is not known any more; who never heard of it can pass over it.
+            None => self.caller.tenant().is_none_or(|tenant| note.tenant.as_ref() == Some(tenant)),
+        };
+        wanted.then(|| frame(shown.event, Some(&self.app.hub.event_id(position)), &shown.json))
+    }
+
+    /// Waits until there is something new; gives whether there is, or it was only time to say that the
+    /// stream is alive. (Ends at once when the service does; the caller looks.)
+    async fn rest(&mut self, position: u64) -> bool {
+        let keep_alive = self.app.options.keep_alive;
+        let (head, interval) = (&mut self.head, self.interval);
+        let news = async {
+            tokio::time::sleep(interval).await;
+            // The hub lives as long as the app.
+            let _ = head.wait_for(|last| *last > position).await;
+        };
+        tokio::select! {
+            () = news => true,
+            () = tokio::time::sleep(keep_alive.max(interval)) => false,
+            () = self.app.options.shutdown.begun() => true,
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What every request passes first and last: its id, who asks, the form of errors, figures and the log.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, RandomState};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::extract::{OriginalUri, Request};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use hyper::Method;
+use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN};
+use tower::{Layer, Service};
+
+use crate::app::Shared;
+use crate::auth::Caller;
+use crate::hub::Hub;
+use crate::meters::{Meters, Route};
+use crate::problem::{Kind, Problem};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest request id that is taken over from a caller.
+const MAX_REQUEST_ID: usize = 64;
+
+#[derive(Clone)]
+pub(crate) struct FrontLayer {
+    app: Shared,
+    meters: Arc<Meters>,
+}
+
+impl FrontLayer {
+    pub(crate) fn new(app: Shared) -> Self {
+        Self { app, meters: Arc::new(Meters::new()) }
+    }
+}
+
+impl<S> Layer<S> for FrontLayer {
+    type Service = Front<S>;
+
+    fn layer(&self, inner: S) -> Front<S> {
+        Front { inner, app: Arc::clone(&self.app), meters: Arc::clone(&self.meters) }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Front<S> {
+    inner: S,
+    app: Shared,
+    meters: Arc<Meters>,
+}
+
+impl<S> Service<Request> for Front<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        Hub::start(&self.app);
+        let visit = Visit::begin(&self.app, &self.meters, &request);
+        let caller = match admit(&self.app, &mut request) {
+            Ok(caller) => caller,
+            Err(problem) => {
+                let response = problem.into_response();
+                return Box::pin(std::future::ready(Ok(visit.end(response, &Caller::ANYONE))));
+            }
+        };
+        let inner = self.inner.call(request);
+        Box::pin(async move {
+            let answered = AssertUnwindSafe(inner).catch_unwind().await;
+            let response = answered.unwrap_or_else(|_| {
+                let problem = Problem::new(Kind::Internal, "the request met a defect; its id is in the log");
+                Ok(problem.into_response())
+            });
+            response.map(|response| visit.end(response, &caller))
+        })
+    }
+}
+
+/// Whether the request may come in, and from whom it is.
+fn admit(app: &Shared, request: &mut Request) -> Result<Caller, Problem> {
+    check_host(app, request)?;
+    let Some(tokens) = &app.options.tokens else { return Ok(Caller::ANYONE) };
+    if Route::of(request.uri().path()).is_public() {
+        return Ok(Caller::ANYONE);
+    }
+    let caller = tokens.identify(request.headers())?;
+    // Nothing behind this has any use for it, or could log it.
+    request.headers_mut().remove(AUTHORIZATION);
+    request.extensions_mut().insert(caller.clone());
+    Ok(caller)
+}
+
+/// A page of somebody else's must not reach an open service through the browser of who runs it: not by
+/// a name of its own for this address, and not by a form or script that it sends here.
+fn check_host(app: &Shared, request: &Request) -> Result<(), Problem> {
+    let authority = authority(request);
+    if let Some(allowed) = &app.options.allowed_hosts {
+        let name = authority.map(without_port).unwrap_or_default();
+        if !allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)) {
+            return Err(Problem::new(Kind::Misdirected, format!("the service is not called {name:?}")));
+        }
+    }
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Ok(());
+    }
+    let Some(origin) = request.headers().get(ORIGIN) else { return Ok(()) };
+    let of_origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    if of_origin.is_some() && of_origin == authority {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::Forbidden, "a page of another origin may not change anything here"))
+}
+
+/// The host and port that the request was sent to.
+pub(crate) fn authority(request: &Request) -> Option<&str> {
+    let of_header = || request.headers().get(HOST)?.to_str().ok();
+    request.uri().authority().map(|authority| authority.as_str()).or_else(of_header)
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+/// One request on its way.
+struct Visit {
+    app: Shared,
+    meters: Arc<Meters>,
+    route: Route,
+    method: Method,
+    path: OriginalPath,
+    id: HeaderValue,
+    since: Instant,
+}
+
+/// The path, as the caller wrote it; only cloned, not copied.
+struct OriginalPath(hyper::Uri);
+
+impl OriginalPath {
+    fn as_str(&self) -> &str {
+        self.0.path()
+    }
+}
+
+impl Visit {
+    fn begin(app: &Shared, meters: &Arc<Meters>, request: &Request) -> Self {
+        app.gate.enter();
+        let uri = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0);
+        Self {
+            app: Arc::clone(app),
+            meters: Arc::clone(meters),
+            route: Route::of(request.uri().path()),
+            method: request.method().clone(),
+            path: OriginalPath(uri.clone()),
+            id: request_id(request),
+            since: Instant::now(),
+        }
+    }
+
+    fn end(self, mut response: Response, caller: &Caller) -> Response {
+        let request_id = self.id.to_str().unwrap_or_default();
+        let problem = response.extensions_mut().remove::<Problem>();
+        if let Some(problem) = problem {
+            self.log_problem(&problem, request_id, caller);
+            let rendered = problem.render(self.path.as_str(), request_id);
+            let (parts, body) = rendered.into_parts();
+            *response.status_mut() = parts.status;
+            response.headers_mut().extend(parts.headers);
+            *response.body_mut() = body;
+        }
+        let status = response.status();
+        let took = self.since.elapsed();
+        self.meters.record(self.route, status, took);
+        tracing::debug!(
+            request_id,
+            method = %self.method,
+            path = self.path.as_str(),
+            status = status.as_u16(),
+            micros = took.as_micros() as u64,
+            caller = caller.name(),
+            "answered"
+        );
+        response.headers_mut().insert(REQUEST_ID, self.id.clone());
+        response
+    }
+
+    fn log_problem(&self, problem: &Problem, request_id: &str, caller: &Caller) {
+        let (path, status, detail) = (self.path.as_str(), problem.status().as_u16(), problem.detail());
+        let (method, caller) = (&self.method, caller.name());
+        if problem.status().is_server_error() {
+            tracing::warn!(request_id, %method, path, status, caller, detail, "not served");
+        } else {
+            tracing::info!(request_id, %method, path, status, caller, detail, "refused");
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.app.gate.leave();
+    }
+}
+
+/// The caller's own id for the request if it is fit to be logged, or a new one.
+fn request_id(request: &Request) -> HeaderValue {
+    let is_fit = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte);
+        (1..=MAX_REQUEST_ID).contains(&bytes.len()) && bytes.iter().all(is_plain)
+    };
+    request.headers().get(REQUEST_ID).filter(is_fit).cloned().unwrap_or_else(new_request_id)
+}
+
+fn new_request_id() -> HeaderValue {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    // Relaxed: it only has to be another number each time.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let mut id = String::with_capacity(32);
+    let _ = write!(id, "{:016x}-{number:x}", *PROCESS);
+    HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"))
+}

@@ -1,0 +1,44 @@
+//! The status service over HTTP: a router to nest into a service of one's own, and what the binary
+//! `inflight` is made of.
+//!
+//! [`router`] gives an [`axum::Router`] over a [`Store`](inflight::Store); [`serve`] serves it with a
+//! time limit for headers, a cap on connections, TLS and a shutdown that comes to an end.
+//! `docs/SERVER.md` describes the HTTP API.
+
+#![warn(missing_docs)]
+
+mod app;
+mod assets;
+mod auth;
+mod body;
+mod conditions;
+mod create;
+mod docs;
+mod events;
+mod front;
+mod hub;
+mod idempotency;
+mod list;
+mod meters;
+mod openapi;
+mod ops;
+mod options;
+mod pacing;
+mod problem;
+mod query;
+mod read;
+mod remote;
+mod router;
+mod serve;
+mod tenants;
+mod time;
+mod tls;
+mod view;
+mod wire;
+mod write;
+
+pub use auth::{MIN_TOKEN, Scope, TokenError, Tokens};
+pub use options::{MetricsText, Options, Shutdown};
+pub use router::router;
+pub use serve::{ServeOptions, Served, serve};
+pub use tls::{Tls, TlsError};

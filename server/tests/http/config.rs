@@ -1,0 +1,266 @@
+//! The binary: its settings in layers, what it says, what it refuses.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use crate::service::LONG;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_inflight");
+
+fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).envs(environment.iter().copied());
+    command
+}
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = command(arguments, environment);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (id, (done, is_done)) = (child.id(), std::sync::mpsc::channel());
+    // One that goes on when it should have refused must not hold up the tests.
+    let watchdog = std::thread::spawn(move || {
+        if is_done.recv_timeout(LONG).is_err() {
+            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    let _ = done.send(());
+    watchdog.join().unwrap();
+    output
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What the binary says it would run with.
+fn config(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut all = vec!["config"];
+    all.extend(arguments);
+    let output = run(&all, environment);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// A file of this test's own, which is gone when it is dropped.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(name: &str, content: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("inflight-{}-{name}", std::process::id()));
+        std::fs::write(&path, content).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The binary, serving on a port of its own.
+pub(crate) struct Started {
+    child: Child,
+    greeting: Vec<String>,
+}
+
+impl Started {
+    pub(crate) fn serve(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut all = vec!["serve"];
+        if !arguments.contains(&"--listen") {
+            all.extend(["--listen", "127.0.0.1:0"]);
+        }
+        all.extend(arguments);
+        let mut command = command(&all, environment);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let greeting = out.lines().take(3).map(Result::unwrap).collect();
+        Self { child, greeting }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        let url = self.greeting[0].split_whitespace().last().unwrap();
+        url.split("://").nth(1).unwrap().trim_end_matches('/').parse().unwrap()
+    }
+
+    pub(crate) fn terminate(&mut self) {
+        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// Ends it, and gives what it has logged.
+    fn stop(mut self) -> String {
+        self.terminate();
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        assert!(self.wait().success(), "{log}");
+        log
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn flags_are_stronger_than_the_environment_than_the_file_than_the_defaults() {
+    let defaults = config(&[], &[]);
+    for line in
+        ["listen = \"127.0.0.1:7117\"", "body_limit = 2097152", "keep_failed = \"24h\"", "log = \"info\""]
+    {
+        assert!(defaults.contains(line), "{line}: {defaults}");
+    }
+    let file = TempFile::new("layers.toml", "body_limit = 1\nwait_limit = \"1s\"\nkeep_failed = \"1h\"\n");
+    let of_file = config(&["--config", file.path()], &[]);
+    assert!(of_file.contains("body_limit = 1\n") && of_file.contains("wait_limit = \"1s\""), "{of_file}");
+    let environment =
+        [("INFLIGHT_BODY_LIMIT", "2"), ("INFLIGHT_WAIT_LIMIT", "2s"), ("INFLIGHT_CONFIG", file.path())];
+    let all = config(&["--body-limit", "3"], &environment);
+    for line in
+        ["body_limit = 3\n", "wait_limit = \"2s\"", "keep_failed = \"1h\"", "header_timeout = \"15s\""]
+    {
+        assert!(all.contains(line), "{line}: {all}");
+    }
+    // What it shows is a file that gives the same.
+    let copy = TempFile::new("copy.toml", &all);
+    assert_eq!(config(&["--config", copy.path()], &[]), all);
+    let hosts = config(&[], &[("INFLIGHT_ALLOWED_HOSTS", "a,b")]);
+    assert!(hosts.contains("allowed_hosts = [\"a\",\"b\"]"), "{hosts}");
+    assert_eq!(config(&["--allowed-hosts", "a,b"], &[]), hosts);
+}
+
+#[test]
+fn what_is_wrong_with_the_settings_is_said() {
+    let unknown = TempFile::new("unknown.toml", "body_limt = 1\n");
+    let broken = TempFile::new("broken.toml", "body_limit =\n");
+    for (arguments, environment, says) in [
+        (vec!["config", "--config", unknown.path()], vec![], "body_limt"),
+        (vec!["config", "--config", broken.path()], vec![], "body_limit"),
+        (vec!["config", "--config", "/nonexistent"], vec![], "/nonexistent"),
+        (vec!["config"], vec![("INFLIGHT_BODY_LIMT", "1")], "body_limt"),
+        (vec!["config"], vec![("INFLIGHT_BODY_LIMIT", "much")], "body_limit"),
+        (vec!["config", "--body-timeout", "soon"], vec![], "soon"),
+        (vec!["config", "--body-timeout", "0s"], vec![], "body_timeout"),
+        (vec!["config", "--tls-cert", "x"], vec![], "tls_key"),
+        (vec!["config", "--connections", "0"], vec![], "connections"),
+        (vec!["serve", "--capacity", "0", "--listen", "127.0.0.1:0"], vec![], "capacity"),
+        (vec!["serve", "--log", "loud", "--listen", "127.0.0.1:0"], vec![], "loud"),
+        (vec!["serve", "--demo", "/nonexistent", "--listen", "127.0.0.1:0"], vec![], "/nonexistent"),
+        (vec!["serve", "--tls-cert", broken.path(), "--tls-key", broken.path()], vec![], "certificate"),
+        (vec!["serve", "--tokens-file", "/nonexistent"], vec![], "/nonexistent"),
+        (vec!["serve"], vec![("INFLIGHT_TOKENS", "")], "no tokens"),
+    ] {
+        let output = run(&arguments, &environment);
+        let said = text(&output.stderr);
+        assert!(!output.status.success() && said.contains(says), "{arguments:?} {environment:?}: {said}");
+    }
+}
+
+#[test]
+fn it_does_not_go_beyond_this_machine_without_tokens() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let output = run(&["serve", "--listen", address], &[]);
+        assert!(!output.status.success());
+        assert!(text(&output.stderr).contains("needs tokens"), "{}", text(&output.stderr));
+    }
+    let tokens = [("INFLIGHT_TOKENS", "ci admin - 0123456789abcdef")];
+    let started = Started::serve(&["--listen", "0.0.0.0:0"], &tokens);
+    assert!(started.greeting[2].contains("Bearer $TOKEN"), "{:?}", started.greeting);
+    started.stop();
+}
+
+#[test]
+fn no_token_is_ever_logged() {
+    let file = TempFile::new("tokens.txt", "# comment\nfile read,write - of-the-file-0123456789\n");
+    let environment = [("INFLIGHT_TOKENS", "env admin - of-the-environment-01")];
+    let started = Started::serve(&["--tokens-file", file.path(), "--log", "trace"], &environment);
+    let url = format!("http://{}/v1/tasks", started.address());
+    for (token, expected) in
+        [("of-the-file-0123456789", "403"), ("of-the-environment-01", "200"), ("of-nobody-0123456789", "401")]
+    {
+        let header = format!("authorization: Bearer {token}");
+        let curl = Command::new("curl")
+            .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", &header, &url])
+            .output()
+            .unwrap();
+        assert_eq!(text(&curl.stdout), expected, "{token}");
+    }
+    let log = started.stop();
+    assert!(log.contains("answered") && log.contains("refused"), "it is logged: {log}");
+    assert!(
+        !log.contains("of-the-file") && !log.contains("of-the-env") && !log.contains("of-nobody"),
+        "{log}"
+    );
+}
+
+#[test]
+fn the_greeting_has_a_curl_line_that_works() {
+    let started = Started::serve(&[], &[]);
+    let line = started.greeting[2].trim_start_matches("try").trim();
+    let output = Command::new("sh").args(["-c", line]).output().unwrap();
+    let said = text(&output.stdout);
+    assert!(said.starts_with("HTTP/1.1 202") && said.contains("\"kind\":\"demo\""), "{line}: {said}");
+    let metrics =
+        Command::new("curl").args(["-s", &format!("http://{}/metrics", started.address())]).output().unwrap();
+    let metrics = text(&metrics.stdout);
+    for line in [
+        "inflight_http_requests_total{route=\"tasks\",status=\"2xx\"} 1",
+        "inflight_http_request_duration_seconds_count{route=\"tasks\"} 1",
+        "inflight_tasks{state=\"pending\"} 1",
+        "inflight_capacity 1048576",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    started.stop();
+}
+
+#[test]
+fn the_demo_shows_life() {
+    let dir = std::env::temp_dir().join(format!("inflight-demo-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("abc"), "abc").unwrap();
+    let started = Started::serve(&["--demo", dir.to_str().unwrap()], &[]);
+    let events = format!("http://{}/v1/events?kind=file", started.address());
+    let mut curl = Command::new("curl").args(["-sN", &events]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(curl.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let ended = lines.find(|line| line.contains("\"status\":\"succeeded\"")).unwrap();
+    assert!(ended.contains("\"path\":\"abc\""), "{ended}");
+    curl.kill().unwrap();
+    curl.wait().unwrap();
+    started.stop();
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn help_and_completions_teach() {
+    let help = text(&run(&["serve", "--help"], &[]).stdout);
+    for part in [
+        "--listen",
+        "--demo",
+        "--tokens-file",
+        "Examples:",
+        "INFLIGHT_BODY_LIMIT",
+        "[default: 127.0.0.1:7117]",
+    ] {
+        assert!(help.contains(part), "{part}");
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = text(&run(&["completions", shell], &[]).stdout);
+        assert!(script.contains("--tokens-file") || script.contains("tokens-file"), "{shell}");
+    }
+    assert!(text(&run(&["--version"], &[]).stdout).starts_with("inflight "));
+}
