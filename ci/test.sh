@@ -23,6 +23,7 @@ msrv        nothing newer than the rust-version that Cargo.toml states
 job         the main job of README.md, on a tree made for it and on a real one
 watch       the example that follows work through `watch` ends by itself, in a terminal or not
 unit        the tests and doc tests of all packages; the documentation builds without a warning
+browser     the dashboard in headless Chromium, which it installs where it is missing
 '
 
 # What the jobs need beside Rust: a command by which it is seen, and the Debian packages that bring it.
