@@ -17,7 +17,7 @@ status=0
 cargo clippy -p inflight-browser-tests --all-targets --features browser --locked -- -D warnings || status=1
 # Two browsers at a time; the one with 100,000 tasks has the machine for itself, and says how smooth it was.
 RUST_TEST_THREADS=2 cargo test -p inflight-browser-tests --features browser --locked --no-fail-fast \
-    --test access --test dashboard --test gallery || status=1
+    --test access --test dashboard --test gallery --test modules || status=1
 cargo test -p inflight-browser-tests --features browser --locked --test many -- --nocapture || status=1
 echo "screenshots: $INFLIGHT_SCREENSHOTS"
 exit $status

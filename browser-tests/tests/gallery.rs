@@ -21,14 +21,14 @@ async fn pictures_of_it() {
             ("succeeded", format!("#/tasks/{succeeded}")),
         ] {
             browser.open(&format!("{url}{hash}")).await;
-            let ready = if hash.contains("tasks/") {
-                "document.querySelector('.timeline')"
-            } else {
-                "document.querySelector('.row:not([hidden])')"
+            // A task that runs has been watched for long enough to have a line.
+            let ready = match what {
+                "running" => "document.querySelector('.spark')",
+                "list" | "tree" => "document.querySelector('.row:not([hidden])')",
+                _ => "document.querySelector('.timeline')",
             };
             browser.until(ready).await;
-            browser.until("document.querySelector('#link').dataset.state === 'live'").await;
-            browser.run("setTimeout(done, 1600)").await;
+            browser.until("document.querySelector('#link').dataset.state === 'live' && document.querySelector('#foot').textContent.includes('tasks')").await;
             browser.screenshot(&format!("{name}-{what}")).await;
         }
         assert_eq!(browser.errors().await, Vec::<String>::new(), "{name}");

@@ -66,6 +66,15 @@ export function span(ms) {
   return `${Math.floor(seconds / size)} ${name}${rest > 0 ? ` ${String(rest).padStart(lower === "s" ? 2 : 1, "0")} ${lower}` : ""}`;
 }
 
+/// What is left of a task that runs. The service estimates from the last progress on; when that time is over, the
+/// estimate has turned out wrong.
+export function left(task, now) {
+  if (task.state !== "running") return "";
+  if (task.eta === null) return DASH;
+  const ms = task.eta - Math.max(0, now - task.updated);
+  return ms < 0 && task.eta > 0 ? "overdue" : span(Math.max(0, ms));
+}
+
 /// How long ago, in one unit: a list has no room for two.
 export function ago(ms, now) {
   if (ms === null) return DASH;

@@ -1,6 +1,6 @@
 // The virtualised list: as many rows in the page as fit on it, whatever there is to show.
 
-import { DASH, ago, done, isLive, number, percent, rate, reason, shortId, span } from "./format.js";
+import { ago, done, isLive, left, number, percent, rate, reason, shortId } from "./format.js";
 import { chevron, h, mark, put, say } from "./dom.js";
 
 const SPARE = 6;
@@ -144,6 +144,7 @@ export class List {
 
   #paint(parts, task, now) {
     say(parts.changed, ago(task.updated, now));
+    say(parts.left, left(task, now));
     this.#paintTask(parts, task);
     if (this.tree) this.#paintFamily(parts, task);
   }
@@ -171,7 +172,6 @@ export class List {
     say(parts.says, done(task));
     say(parts.share, task.fraction === null ? "" : percent(task.fraction));
     say(parts.rate, task.state === "running" || task.rate !== null ? rate(task.rate, task.unit) : "");
-    say(parts.left, task.state === "running" ? (task.eta === null ? DASH : span(task.eta)) : "");
   }
 
   #paintFlag(parts, task) {

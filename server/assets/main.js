@@ -8,8 +8,8 @@ import { List } from "./list.js";
 import { Filter, Model, NOTHING, PLACE, WORDS } from "./model.js";
 import { Page } from "./page.js";
 
-/// So many tasks are kept in the page at the most.
-const LIMIT = 150_000;
+/// So many tasks are kept in the page at the most; `?keep=…` in the address says otherwise.
+const LIMIT = Math.max(1, Number(new URLSearchParams(location.search).get("keep")) || 150_000);
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 const model = new Model(LIMIT);
@@ -101,6 +101,7 @@ function drawCounts() {
   if (shown === null) return;
   for (const [state, { tile, number: figure, share }] of tiles) {
     say(figure, number(shown[state] ?? 0));
+    share.hidden = !shown[state];
     share.style.flexGrow = String(shown[state] ?? 0);
     put(tile, "aria-pressed", filter.states.has(state));
   }
@@ -387,7 +388,7 @@ setInterval(() => {
   page.tick();
   const events = feed.seen - seenBefore;
   seenBefore = feed.seen;
-  say(by("pulse"), events > 0 ? `${number(events)} updates/s` : "");
+  say(by("pulse"), events > 0 ? `${number(events)} ${events === 1 ? "update" : "updates"}/s` : "");
 }, 1000);
 
 feed.start();

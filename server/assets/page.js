@@ -1,7 +1,7 @@
 // One task's page: its status live, its timeline, its result, and the button that cancels it.
 
 import { Refused, follow, request } from "./api.js";
-import { DASH, amount, done, isLive, newer, number, percent, rate, reason, shortId, span, time, title } from "./format.js";
+import { DASH, done, isLive, left, newer, number, percent, rate, reason, shortId, span, time, title } from "./format.js";
 import { h, mark, say, spark } from "./dom.js";
 import { paintBar } from "./list.js";
 
@@ -192,7 +192,7 @@ export class Page {
       bar,
       h("dl", { class: "facts" },
         fact("Rate", rate(progress.rate, progress.unit)),
-        fact("Left", raw.status === "running" ? span(progress.etaMs) : DASH),
+        fact("Left", left({ state: raw.status, eta: progress.etaMs, updated: Date.parse(raw.lastUpdatedAt) }, Date.now()) || DASH),
         fact(isLive(raw.status) ? "Running for" : "Took", raw.startedAt ? span(end - started) : DASH)),
       this.#points.length > 2 ? spark(this.#points) : null,
       raw.statusMessage ? h("p", { class: "said", text: raw.statusMessage }) : null);
