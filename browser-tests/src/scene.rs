@@ -185,25 +185,24 @@ impl Scene {
             if shard < 18 {
                 child.start().expect("pending");
                 self.wait(6);
-                let _ = child.advance(50_000 - if shard < 14 { 0 } else { 9_000 * (shard - 13) });
+                let docs = 50_000 - if shard < 14 { 0 } else { 9_000 * (shard - 13) };
+                let _ = child.advance(docs);
+                let _ = parent.advance(docs);
             }
             match shard {
-                0..14 => {
-                    child.succeed(()).expect("it ends");
-                    let _ = parent.advance(1);
-                }
+                0..14 => drop(child.succeed(()).expect("it ends")),
                 14..18 => self.live.push((child, 410 - 60 * (shard - 14))),
                 _ => self.kept.push(child),
             }
         }
-        self.live.push((parent, 0));
+        self.live.push((parent, 1_280));
     }
 
     fn works(&mut self) {
         let mut works = vec![
             ("transcode", 8_400, "frames", 92, "pass 2 of 2, 1080p", "umbrella"),
             ("backup", 120 << 30, "bytes", 180 << 20, "streaming volume db-3", "globex"),
-            ("train-ranker", 60, "epochs", 0, "epoch 41: loss 0.0873", "acme"),
+            ("train-ranker", 24_000, "steps", 310, "step 13950: loss 0.0873", "acme"),
             ("crawl", 0, "pages", 37, "https://docs.example.com/guide/", "initech"),
             ("import-ledger", 180_000, "rows", 2_350, "row 96321", "initech"),
         ];
