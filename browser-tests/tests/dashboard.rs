@@ -397,7 +397,7 @@ async fn it_is_readable_by_day_by_night_and_on_a_phone() {
         if look.phone {
             browser.eval("location.hash = '#/'").await;
             browser.until("document.querySelector('#task').hidden").await;
-            let small = "[...document.querySelectorAll('.tile, .tools button, .filters input, .filters select, .row:not([hidden])')]
+            let small = "[...document.querySelectorAll('.tile, .tools button, .tools a, .filters input, .filters select, .row:not([hidden])')]
                 .filter((element) => element.getBoundingClientRect().height < 40).length";
             assert_eq!(browser.eval(small).await, 0, "all that is touched is large enough");
             browser.click(".row:not([hidden])").await;

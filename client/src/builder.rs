@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderValue;
-use http::uri::{Scheme, Uri};
+use http::uri::Uri;
 
 use crate::client::Client;
 use crate::transport::{Bounds, Transport};
@@ -28,16 +28,25 @@ pub struct ClientBuilder {
     base: String,
     token: Option<String>,
     bounds: Bounds,
+    roots: Option<Vec<u8>>,
 }
 
 impl ClientBuilder {
     pub(crate) fn new(base: impl Into<String>) -> Self {
-        Self { base: base.into(), token: None, bounds: Bounds::default() }
+        Self { base: base.into(), token: None, bounds: Bounds::default(), roots: None }
     }
 
     /// The bearer token to send with each request. It is never logged nor shown by `Debug`.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// The certificates, in PEM, of those who may vouch for the service, instead of the system's. For
+    /// `https://`.
+    #[cfg(feature = "tls")]
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.roots = Some(pem.into());
         self
     }
 
@@ -102,7 +111,8 @@ impl ClientBuilder {
         if zero.iter().any(Duration::is_zero) || bounds.max_body == 0 || bounds.max_event == 0 {
             return Err(BuildError("a timeout, a wait or a size limit is 0".into()));
         }
-        Ok(Client::over(Arc::new(Transport::new(base, authorization, bounds))))
+        let transport = Transport::new(base, authorization, bounds, self.roots.as_deref())?;
+        Ok(Client::over(Arc::new(transport)))
     }
 }
 
@@ -130,9 +140,12 @@ impl Base {
     fn parse(text: &str) -> Result<Self, BuildError> {
         let refused = |why: &str| BuildError(format!("{text:?} is not the address of a service: {why}"));
         let uri: Uri = text.parse().map_err(|_| refused("not a URL"))?;
-        if uri.scheme() != Some(&Scheme::HTTP) {
-            return Err(refused("it must begin with http://"));
-        }
+        let scheme = match uri.scheme_str() {
+            Some("http") => "http",
+            Some("https") if cfg!(feature = "tls") => "https",
+            Some("https") => return Err(refused("https:// needs the feature tls of inflight-client")),
+            _ => return Err(refused("it must begin with http:// or https://")),
+        };
         let authority = uri.authority().ok_or_else(|| refused("no host"))?;
         if authority.host().is_empty() || authority.as_str().contains('@') {
             return Err(refused("a host and port are needed, and no user"));
@@ -140,7 +153,7 @@ impl Base {
         if uri.query().is_some() {
             return Err(refused("a query does not belong there"));
         }
-        Ok(Self(format!("http://{authority}{}", uri.path().trim_end_matches('/'))))
+        Ok(Self(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/'))))
     }
 
     /// The address of `path_and_query`, which begins with a slash and is encoded.
@@ -152,6 +165,12 @@ impl Base {
 /// A client cannot be built like that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildError(String);
+
+impl BuildError {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
 
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,6 +198,10 @@ mod tests {
 
     #[test]
     fn what_is_no_address_or_no_token_is_refused_by_name() {
+        #[cfg(not(feature = "tls"))]
+        assert!(
+            Client::builder("https://h").build().expect_err("no TLS").to_string().contains("feature tls")
+        );
         for bad in ["", "localhost:7117", "/v1", "ftp://host", "http://", "http://u:p@host", "http://h/?x=1"]
         {
             let error = Client::builder(bad).build().expect_err(bad);

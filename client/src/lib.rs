@@ -4,6 +4,7 @@
 mod backoff;
 mod builder;
 mod client;
+mod connect;
 mod details;
 mod error;
 mod new_task;

@@ -9,12 +9,12 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Pool;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
-use crate::builder::Base;
+use crate::builder::{Base, BuildError};
+use crate::connect::{Connector, connector};
 use crate::error::{Error, Problem, is_transient};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -120,23 +120,25 @@ impl Reply {
 }
 
 pub(crate) struct Transport {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool<Connector, Full<Bytes>>,
     base: Base,
     authorization: Option<HeaderValue>,
     pub(crate) bounds: Bounds,
 }
 
 impl Transport {
-    pub(crate) fn new(base: Base, authorization: Option<HeaderValue>, bounds: Bounds) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(bounds.connect_timeout));
-        connector.set_nodelay(true);
+    pub(crate) fn new(
+        base: Base,
+        authorization: Option<HeaderValue>,
+        bounds: Bounds,
+        roots: Option<&[u8]>,
+    ) -> Result<Self, BuildError> {
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
-            .build(connector);
-        Self { pool, base, authorization, bounds }
+            .build(connector(&bounds, roots)?);
+        Ok(Self { pool, base, authorization, bounds })
     }
 
     /// Sends it, and again where that can help and does no harm.

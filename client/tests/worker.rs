@@ -100,6 +100,11 @@ async fn worker(service: &Arc<Mutex<Service>>, options: WorkerOptions) -> (Fake,
     (fake, worker.expect("it starts"))
 }
 
+/// A worker that is never told to stop is a failure, not a test without an end.
+async fn stopped(worker: &Worker) -> Standing {
+    tokio::time::timeout(Duration::from_secs(10), worker.stopped()).await.expect("told within ten seconds")
+}
+
 fn quick() -> WorkerOptions {
     let tens = Duration::from_millis(10);
     WorkerOptions { report_every: tens, check_every: tens, ..WorkerOptions::default() }
@@ -206,7 +211,7 @@ async fn i10_a_fenced_worker_is_told_and_sends_nothing_more() {
     assert_eq!(worker.standing(), Standing::Holds);
     service.lock().expect("no panic").state = "failed";
     worker.advance(1);
-    assert_eq!(worker.stopped().await, Standing::Fenced);
+    assert_eq!(stopped(&worker).await, Standing::Fenced);
     fake.rest();
     worker.advance(1);
     worker.set_message("still here");
@@ -223,7 +228,7 @@ async fn i10_another_attempt_fences_the_worker_of_the_one_before() {
     let service = Service::new();
     let (_fake, worker) = worker(&service, quick()).await;
     service.lock().expect("no panic").attempt = 2;
-    assert_eq!(worker.stopped().await, Standing::Fenced);
+    assert_eq!(stopped(&worker).await, Standing::Fenced);
     let error = worker.succeed("late").await.expect_err("it goes on without this worker");
     assert!(error.is_fenced() && error.current().is_some_and(|task| task.attempt == 2), "{error}");
 }
@@ -241,7 +246,7 @@ async fn i10_a_lease_is_kept_alive_and_its_end_is_noticed_without_an_answer() {
     assert_eq!(worker.standing(), Standing::Holds);
     service.lock().expect("no panic").hang = true;
     let hung = Instant::now();
-    assert_eq!(worker.stopped().await, Standing::Fenced);
+    assert_eq!(stopped(&worker).await, Standing::Fenced);
     assert!(hung.elapsed() < Duration::from_secs(3), "not the request's deadline: {:?}", hung.elapsed());
     assert!(worker.succeed(()).await.expect_err("fenced").is_fenced());
 }
@@ -269,7 +274,7 @@ async fn a_request_to_cancel_reaches_an_idle_worker() {
         service.cancel_requested = true;
         service.version += 1;
     }
-    assert_eq!(worker.stopped().await, Standing::CancelRequested);
+    assert_eq!(stopped(&worker).await, Standing::CancelRequested);
     assert!(worker.cancel_requested());
     let finished = worker.agree_to_cancel().await.expect("it ends");
     assert!(finished.is_won() && finished.task().state == State::Cancelled);

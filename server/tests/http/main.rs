@@ -1,7 +1,11 @@
 //! The service over HTTP, through a real listener on loopback. By topic; what a test is about stands in
 //! its name, and where it checks one of the store's invariants, its number.
 
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, and says where"
+)]
 
 mod auth;
 mod config;
