@@ -28,6 +28,7 @@ shuttle     scenarios of the whole store under 100,000 schedules
 histories   what real threads are answered is linearizable
 tsan        ThreadSanitizer has nothing to report
 unit        the tests and doc tests of all packages; the documentation builds without a warning
+browser     the dashboard in headless Chromium, which it installs where it is missing
 '
 
 # What the jobs need beside Rust: a command by which it is seen, and the Debian packages that bring it.

@@ -1,0 +1,13 @@
+//! What the browser tests share: a browser to look with, and a store with something to look at.
+//!
+//! The tests need Chromium and ChromeDriver (`ci/browser.sh` installs Debian's where they are missing). They
+//! write screenshots into `$INFLIGHT_SCREENSHOTS`, by default a folder `inflight-screenshots` among the
+//! temporary files.
+
+#![warn(missing_docs)]
+
+mod browser;
+mod scene;
+
+pub use browser::{Browser, Look};
+pub use scene::{Scene, Service};

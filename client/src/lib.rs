@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+mod backoff;
+mod builder;
+mod client;
+mod connect;
+mod details;
+mod error;
+mod new_task;
+mod poller;
+mod query;
+mod reporter;
+mod sse;
+mod task_ref;
+mod transport;
+mod watch;
+mod worker;
+
+pub use builder::{BuildError, ClientBuilder};
+pub use client::{Client, Finished};
+pub use details::{Children, Counts, Details, Progress};
+pub use error::{Error, Problem};
+pub use inflight::{FailureReason, GoneReason, ParseVersionError, State, TaskId, Version};
+pub use new_task::{Created, NewTask};
+pub use poller::{Poll, Poller};
+pub use query::{Batch, Filter, Page};
+pub use task_ref::TaskRef;
+pub use watch::{Event, Events, Watch};
+pub use worker::{Standing, Worker, WorkerOptions};

@@ -1,0 +1,187 @@
+//! The verbs of one task, each with or without a precondition.
+
+use http::Method;
+use http::header::IF_MATCH;
+use inflight::{FailureReason, TaskId, Version};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::client::{Client, Ending, Finished, Patch, PatchProgress, etag, path};
+use crate::details::Details;
+use crate::error::Error;
+use crate::transport::{Call, Reply};
+
+/// One task of a service: what [`Client::task`] gives. Each method is one request.
+///
+/// ```no_run
+/// # use inflight_client::{Client, TaskId};
+/// # async fn doc(client: Client, id: TaskId) -> Result<(), inflight_client::Error> {
+/// let seen = client.get(id).await?;
+/// // Only if nothing has happened since: otherwise `error.is_precondition_failed()`.
+/// client.task(id).if_match(seen.version).set_message("looked at").await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// All verbs: [`is_conflict`](Error::is_conflict), with the task as it is, for a transition that the table
+/// does not have; [`is_precondition_failed`](Error::is_precondition_failed) if the task is at another version
+/// than [`if_match`](Self::if_match) says.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct TaskRef<'c> {
+    client: &'c Client,
+    id: TaskId,
+    version: Option<Version>,
+    attempt: Option<u32>,
+}
+
+impl<'c> TaskRef<'c> {
+    pub(crate) fn new(client: &'c Client, id: TaskId) -> Self {
+        Self { client, id, version: None, attempt: None }
+    }
+
+    /// Only if the task is at this version (`If-Match`).
+    pub fn if_match(mut self, version: Version) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// Only if the task is in this attempt: otherwise a conflict. What the worker of an attempt does, it does
+    /// with this, so that it cannot reach into the next one (I10).
+    pub fn in_attempt(mut self, attempt: u32) -> Self {
+        self.attempt = Some(attempt);
+        self
+    }
+
+    /// `Pending → Running`.
+    pub async fn start(self) -> Result<Details, Error> {
+        self.patch(&Patch { status: Some("running"), ..Patch::default() }).await
+    }
+
+    /// `Running → Blocked`.
+    pub async fn block(self) -> Result<Details, Error> {
+        self.patch(&Patch { status: Some("blocked"), ..Patch::default() }).await
+    }
+
+    /// `Blocked → Running`.
+    pub async fn resume(self) -> Result<Details, Error> {
+        self.start().await
+    }
+
+    /// Sets how much is done, in all. It does not go back within an attempt.
+    pub async fn set_done(self, done: u64) -> Result<Details, Error> {
+        let progress = PatchProgress { done: Some(done), total: None };
+        self.patch(&Patch { progress, ..Patch::default() }).await
+    }
+
+    /// Sets how much there is to do.
+    pub async fn set_total(self, total: u64) -> Result<Details, Error> {
+        let progress = PatchProgress { done: None, total: Some(total) };
+        self.patch(&Patch { progress, ..Patch::default() }).await
+    }
+
+    /// Sets the message.
+    pub async fn set_message(self, message: impl Into<String>) -> Result<Details, Error> {
+        self.patch(&Patch { status_message: Some(message.into()), ..Patch::default() }).await
+    }
+
+    pub(crate) async fn patch(self, patch: &Patch) -> Result<Details, Error> {
+        let patch = Patch { attempt: self.attempt, ..patch.clone() };
+        let call = Call::new(Method::PATCH, path(self.id, "")).json(&patch)?;
+        // A second start would be refused as a transition; all else says what is to be, not what to add.
+        let call = if patch.status.is_none() && self.version.is_none() { call.repeatable() } else { call };
+        self.send(call).await?.parse()
+    }
+
+    /// Asks for the task to be cancelled; a pending one is cancelled at once.
+    pub async fn cancel(self) -> Result<Details, Error> {
+        self.verb("cancel", json!({})).await?.parse()
+    }
+
+    /// `Running | Blocked → Pending`: the next attempt.
+    pub async fn retry(self) -> Result<Details, Error> {
+        self.verb("retry", json!({})).await?.parse()
+    }
+
+    /// Extends the lease.
+    pub async fn heartbeat(self) -> Result<Details, Error> {
+        self.send(self.verb_call("heartbeat", json!({}))?.repeatable()).await?.parse()
+    }
+
+    /// Takes a task that has ended out of the store, before its time.
+    pub async fn remove(self) -> Result<(), Error> {
+        self.send(Call::new(Method::DELETE, path(self.id, ""))).await.map(drop)
+    }
+
+    /// Ends the task well, with a result; `()` for none.
+    pub async fn succeed(self, result: impl Serialize) -> Result<Finished, Error> {
+        self.finish(&Ending::Succeeded(value(result)?), false).await
+    }
+
+    /// Ends the task badly, with an error; `()` for none.
+    pub async fn fail(self, reason: FailureReason, error: impl Serialize) -> Result<Finished, Error> {
+        self.finish(&Ending::Failed(reason, value(error)?), false).await
+    }
+
+    /// Ends the task as cancelled: what a worker does when it agrees to a request to cancel.
+    pub async fn agree_to_cancel(self) -> Result<Finished, Error> {
+        self.finish(&Ending::Cancelled, false).await
+    }
+
+    /// Ends the task. If the answer to a first try is lost (here, or `tried` before) and the next one finds the
+    /// task ended exactly as asked, then the first one did it.
+    pub(crate) async fn finish(self, ending: &Ending, tried: bool) -> Result<Finished, Error> {
+        let (call, mut tries) = (self.ending_call(ending)?.repeatable(), u32::from(tried));
+        let result = self.client.transport.send_counting(self.conditioned(call)?, &mut tries).await;
+        match result {
+            Ok(reply) => Ok(Finished::Won(reply.parse()?)),
+            Err(error) => match error.current().filter(|task| error.is_conflict() && task.is_terminal()) {
+                Some(task) if tries > 1 && ending.made(task) => Ok(Finished::Won(task.clone())),
+                Some(task) => Ok(Finished::Lost(task.clone())),
+                None => Err(error),
+            },
+        }
+    }
+
+    fn ending_call(&self, ending: &Ending) -> Result<Call, Error> {
+        match ending {
+            Ending::Succeeded(Value::Null) => self.verb_call("succeed", json!({})),
+            Ending::Succeeded(result) => self.verb_call("succeed", json!({ "result": result })),
+            Ending::Failed(reason, Value::Null) => {
+                self.verb_call("fail", json!({ "reason": reason.as_str() }))
+            }
+            Ending::Failed(reason, error) => {
+                self.verb_call("fail", json!({ "reason": reason.as_str(), "error": error }))
+            }
+            Ending::Cancelled => self.verb_call("cancel", json!({ "confirm": true })),
+        }
+    }
+
+    fn verb_call(&self, verb: &str, mut body: Value) -> Result<Call, Error> {
+        if let (Some(attempt), Value::Object(body)) = (self.attempt, &mut body) {
+            body.insert("attempt".into(), attempt.into());
+        }
+        Call::new(Method::POST, path(self.id, &format!(":{verb}"))).json(&body)
+    }
+
+    async fn verb(self, verb: &str, body: Value) -> Result<Reply, Error> {
+        self.send(self.verb_call(verb, body)?).await
+    }
+
+    async fn send(self, call: Call) -> Result<Reply, Error> {
+        self.client.transport.send(self.conditioned(call)?).await
+    }
+
+    fn conditioned(&self, call: Call) -> Result<Call, Error> {
+        match self.version {
+            Some(version) => call.header(IF_MATCH, &etag(version)),
+            None => Ok(call),
+        }
+    }
+}
+
+pub(crate) fn value(payload: impl Serialize) -> Result<Value, Error> {
+    serde_json::to_value(payload).map_err(|error| Error::malformed(error.to_string()))
+}

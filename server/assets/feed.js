@@ -1,0 +1,164 @@
+// Brings the model up to date and keeps it there: lists first, then events.
+//
+// The list is read once the stream has said that it is ready, and the newer version wins, so nothing is
+// missed between the two. Events are collected and taken in once a frame, however many come.
+
+import { follow, request } from "./api.js";
+import { isLive } from "./format.js";
+import { NOTHING, PLACE } from "./model.js";
+
+const PAGE = 1000;
+const COUNTS_MS = 2000;
+/// So long the service collects changes before it sends them.
+const INTERVAL_MS = 200;
+
+export class Feed {
+  #model;
+  #on;
+  #pending = new Map();
+  #scheduled = false;
+  #loading = null;
+  #stop = new AbortController();
+  #total = null;
+  #seen = 0;
+
+  /// `on.change(what)`, `on.link(state, text)`, `on.loading(have, of)`, `on.counts(counts)`, `on.event(name, raw)`.
+  constructor(model, on) {
+    this.#model = model;
+    this.#on = on;
+  }
+
+  start() {
+    const signal = this.#stop.signal;
+    follow(`v1/events?snapshot=false&intervalMs=${INTERVAL_MS}`, "list", {
+      open: () => this.#on.link("live", "Live"),
+      event: (name, data) => this.#event(name, data),
+      lost: (error) => this.#on.link("lost", error.status === 401 || error.status === 403 ? "Not allowed" : "Reconnecting"),
+    }, signal).catch(() => {});  // `lost` has said it.
+    this.#countAlways(signal);
+  }
+
+  stop() {
+    this.#stop.abort();
+  }
+
+  /// How many events have come.
+  get seen() {
+    return this.#seen;
+  }
+
+  #query = null;
+
+  /// Reads the whole list again; with `query` only what matches it, because not all can be kept.
+  async load(query = null) {
+    this.#query = query;
+    this.#loading?.abort();
+    const own = new AbortController();
+    this.#loading = own;
+    const signal = AbortSignal.any([own.signal, this.#stop.signal]);
+    try {
+      const ids = new Set();
+      await this.#loadAll(query, ids, signal);
+      this.#flush();
+      this.#model.keepOnly(ids);
+      this.#on.loading(null, null);
+      this.#on.change(PLACE);
+      this.#loading = null;
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#loading = null;
+      this.#on.loading(null, null, error);
+      if (error.status === undefined || error.status >= 500) setTimeout(() => this.load(query), 3000);
+    }
+  }
+
+  async #loadAll(query, ids, signal) {
+    const counts = await request("v1/counts", { scope: "list", signal });
+    this.#counted(counts);
+    const model = this.#model;
+    // All in one go where there is room; otherwise what matters most first.
+    const passes = this.#total <= model.limit || query?.has("state")
+      ? [[]]
+      : [["running", "blocked", "pending"], ["failed"], ["cancelled", "succeeded"]];
+    model.cut = false;
+    for (const states of passes) {
+      for (let token = ""; ids.size < model.limit;) {
+        const params = new URLSearchParams(query ?? "");
+        for (const state of states) params.append("state", state);
+        params.set("pageSize", String(PAGE));
+        if (token) params.set("pageToken", token);
+        const page = await request(`v1/tasks?${params}`, { scope: "list", signal });
+        let change = NOTHING;
+        for (const raw of page.tasks) {
+          ids.add(raw.taskId);
+          change = Math.max(change, model.take(raw));
+        }
+        this.#on.loading(ids.size, Math.min(this.#total, model.limit));
+        this.#on.change(change);
+        token = page.nextPageToken ?? "";
+        if (!token) break;
+      }
+      if (ids.size >= model.limit) model.cut = true;
+    }
+  }
+
+  #event(name, data) {
+    this.#seen += 1;
+    let raw;
+    try {
+      raw = JSON.parse(data);
+    } catch {
+      return;
+    }
+    if (name === "ready") {
+      // At the first connection, and whenever the stream could not be resumed ("resync" came before).
+      this.#counted(raw);
+      this.load(this.#query);
+    }
+    if (typeof raw?.taskId !== "string") return;
+    this.#pending.set(raw.taskId, name === "gone" ? { taskId: raw.taskId, gone: raw.goneReason ?? "" } : raw);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    // A hidden page has no frames, and no hurry.
+    if (document.hidden) setTimeout(() => this.#flush(), 1000);
+    else requestAnimationFrame(() => this.#flush());
+  }
+
+  #flush() {
+    this.#scheduled = false;
+    if (this.#pending.size === 0) return;
+    let change = NOTHING;
+    for (const raw of this.#pending.values()) {
+      if (raw.gone !== undefined) change = Math.max(change, this.#model.drop(raw.taskId) ? PLACE : NOTHING);
+      else if (raw.progress && typeof raw.version === "string" && this.#fits(raw)) change = Math.max(change, this.#model.take(raw));
+      this.#on.event(raw);
+    }
+    this.#pending.clear();
+    if (change !== NOTHING) this.#on.change(change);
+  }
+
+  /// While only what matches is kept, new tasks that the service would not have listed are left out.
+  #fits(raw) {
+    return this.#query === null || this.#model.tasks.has(raw.taskId) || isLive(raw.status);
+  }
+
+  #counted(counts) {
+    const { byState } = counts;
+    this.#total = Object.values(byState).reduce((sum, count) => sum + (Number(count) || 0), 0);
+    this.#on.counts(byState, this.#total);
+  }
+
+  async #countAlways(signal) {
+    let before = -1;
+    while (!signal.aborted) {
+      await new Promise((resolve) => setTimeout(resolve, COUNTS_MS));
+      if (document.hidden || this.#seen === before || this.#total === null) continue;
+      before = this.#seen;
+      try {
+        this.#counted(await request("v1/counts", { scope: "list", signal }));
+      } catch {
+        // The stream's own trouble says that the service is away.
+      }
+    }
+  }
+}
