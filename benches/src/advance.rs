@@ -18,6 +18,7 @@ use crate::maps::uuids;
 use crate::ours::store;
 use crate::payload::{Compact, Line, Plain};
 use crate::subject::Role;
+use crate::waiting::Watcher;
 
 /// How many tasks the maps hold in which one is looked up.
 const BYSTANDERS: usize = 1000;
@@ -46,6 +47,7 @@ pub struct Counting {
 /// All of them.
 pub const COUNTINGS: &[Counting] = &[
     Counting { name: "inflight, Task", role: Role::Ours, make: tasks, is_shared: false },
+    Counting { name: "inflight, Task, watched", role: Role::Ours, make: watched_tasks, is_shared: false },
     Counting { name: "inflight, SharedTask", role: Role::Ours, make: shared_tasks, is_shared: true },
     Counting { name: "plain store", role: Role::Floor, make: plain_stores, is_shared: false },
     Counting { name: "fetch_add", role: Role::Floor, make: additions, is_shared: true },
@@ -129,6 +131,31 @@ fn advance(task: &mut Task, times: usize) {
 
 fn tasks(count: usize, _: bool) -> Vec<Box<dyn Counter>> {
     (0..count).map(|_| boxed(started())).collect()
+}
+
+/// A task that somebody watches.
+struct Watched {
+    task: (Store, Task),
+    _watcher: Watcher,
+}
+
+impl Counter for Watched {
+    fn count(&mut self, times: usize) {
+        advance(&mut self.task.1, times);
+    }
+
+    fn counted(&self) -> u64 {
+        self.task.counted()
+    }
+}
+
+fn watched_tasks(count: usize, _: bool) -> Vec<Box<dyn Counter>> {
+    let watched = |_| {
+        let (store, task) = started();
+        let watcher = Watcher::new(&store, task.id(), &Arc::default());
+        boxed(Watched { task: (store, task), _watcher: watcher })
+    };
+    (0..count).map(watched).collect()
 }
 
 struct Sharing(Store, SharedTask);

@@ -10,6 +10,8 @@
 //! * [`subject`]: what is measured, and the checks that run during it.
 //! * [`ours`], [`maps`], [`slabs`], [`floors`]: polls of the store and of its peers.
 //! * [`advance`], [`lifecycle`]: increments, and whole lives.
+//! * [`waiting`], [`upkeep`], [`tails`], [`memory`]: those who wait, the keeper and the feed, tail latency, memory.
+//! * [`measure`]: interleaved repeats.
 
 pub mod advance;
 pub mod floors;
@@ -17,10 +19,15 @@ pub mod harness;
 pub mod keys;
 pub mod lifecycle;
 pub mod maps;
+pub mod measure;
+pub mod memory;
 pub mod ours;
 pub mod payload;
 pub mod slabs;
 pub mod subject;
+pub mod tails;
+pub mod upkeep;
+pub mod waiting;
 
 /// The hasher of every map here: the one that the store's own registry uses.
 pub type Hasher = foldhash::quality::RandomState;

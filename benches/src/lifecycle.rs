@@ -24,7 +24,7 @@ use crate::subject::Role;
 /// A store of tasks that come and go.
 pub trait Turnstile: Sync + Send + Default {
     /// Finds a task.
-    type Key: Copy + Send;
+    type Key: Copy + Send + Sync;
     /// What creating a task gives.
     type Hand: Send;
 
@@ -37,6 +37,8 @@ pub trait Turnstile: Sync + Send + Default {
     fn create(&self, id: TaskId) -> (Self::Key, Self::Hand);
     /// Makes an update by id, as a service does which keeps nothing else of a task.
     fn update(&self, key: Self::Key, hand: &mut Self::Hand);
+    /// Reads what is done, by id.
+    fn poll(&self, key: Self::Key) -> Option<u64>;
     /// Ends the task.
     fn finish(&self, key: Self::Key, hand: Self::Hand, now: u64);
     /// Lets go of it.
@@ -73,6 +75,11 @@ macro_rules! arc_map {
             fn update(&self, key: TaskId, (): &mut ()) {
                 let ($this, $get_key, $f) = (&self.0, key, |line: &Arc<Compact>| line.add(1));
                 let _ = $get;
+            }
+
+            fn poll(&self, key: TaskId) -> Option<u64> {
+                let ($this, $get_key, $f) = (&self.0, key, |line: &Arc<Compact>| line.read().done);
+                $get
             }
 
             fn finish(&self, key: TaskId, (): (), now: u64) {
@@ -147,6 +154,10 @@ impl Turnstile for Kept {
         hand.advance(1);
     }
 
+    fn poll(&self, key: TaskId) -> Option<u64> {
+        self.0.get(&key).map(|line| line.read().done)
+    }
+
     fn finish(&self, _: TaskId, hand: Arc<Compact>, now: u64) {
         hand.succeed(now);
     }
@@ -185,6 +196,10 @@ impl Turnstile for Locked {
         if let Some(plain) = self.map().get_mut(&key) {
             plain.advance(1);
         }
+    }
+
+    fn poll(&self, key: TaskId) -> Option<u64> {
+        self.map().get(&key).map(|plain| plain.read().done)
     }
 
     fn finish(&self, key: TaskId, (): (), now: u64) {
@@ -229,6 +244,10 @@ impl Turnstile for Resolver {
         }
     }
 
+    fn poll(&self, key: idr_ebr::Key) -> Option<u64> {
+        self.0.get(key, &EbrGuard::new()).map(|line| line.read().done)
+    }
+
     fn finish(&self, key: idr_ebr::Key, (): (), now: u64) {
         if let Some(line) = self.0.get(key, &EbrGuard::new()) {
             line.succeed(now);
@@ -265,6 +284,10 @@ impl Turnstile for Sharded {
         if let Some(line) = self.0.get(key) {
             line.add(1);
         }
+    }
+
+    fn poll(&self, key: usize) -> Option<u64> {
+        self.0.get(key).map(|line| line.read().done)
     }
 
     fn finish(&self, key: usize, (): (), now: u64) {

@@ -1,5 +1,7 @@
 //! The store itself: by minted id, by a client's own id, by handle.
 
+use std::time::{Duration, Instant};
+
 use inflight::{KeeperMode, NewTask, Retention, State, Status, Store, Task, TaskId, Version};
 
 use crate::keys::Random;
@@ -182,4 +184,54 @@ impl Subject for ByHandle {
     }
 
     fn write(&self, (): &mut (), _: Step) {}
+}
+
+/// Pages of polls, and the same polls one by one.
+#[derive(Debug)]
+pub struct Pages {
+    store: Store,
+    ids: Vec<TaskId>,
+    _tasks: Vec<Task>,
+}
+
+impl Pages {
+    /// Polls in a page.
+    pub const SIZE: usize = 100;
+
+    /// A store with so many tasks, and pages of them at random.
+    #[must_use]
+    pub fn new(tasks: usize) -> Self {
+        let store = store(tasks);
+        let tasks: Vec<Task> = (0..tasks).map(|_| running(&store, NewTask::new("job"))).collect();
+        let mut random = Random::new(0x9A6E5);
+        let draw = |_| tasks.get(random.below(tasks.len())).map(Task::id);
+        let ids = (0..10_000 * Self::SIZE).filter_map(draw).collect();
+        Self { store, ids, _tasks: tasks }
+    }
+
+    /// The time of so many polls, in pages or one by one, from the place in the stream on.
+    ///
+    /// # Errors
+    ///
+    /// A task was not found, or a status is another task's.
+    pub fn time(&self, at_once: bool, from: usize, polls: usize) -> Result<Duration, String> {
+        let pages = polls / Self::SIZE;
+        let mut wrong = 0;
+        let begin = Instant::now();
+        let stream = self.ids.chunks_exact(Self::SIZE).cycle().skip(from / Self::SIZE % 10_000);
+        for page in stream.take(pages) {
+            let check = |(id, status): (&TaskId, Option<Status>)| {
+                let tag = status.map_or(0, |status| seen(&status).total);
+                u64::from(tag != tag_of(*id))
+            };
+            wrong += if at_once {
+                let statuses = self.store.get_many(page);
+                page.iter().zip(statuses).map(check).sum::<u64>()
+            } else {
+                page.iter().map(|id| (id, self.store.get(*id))).map(check).sum::<u64>()
+            };
+        }
+        let elapsed = begin.elapsed();
+        if wrong == 0 { Ok(elapsed) } else { Err(format!("{wrong} of {polls} polls were wrong")) }
+    }
 }

@@ -213,6 +213,10 @@ pub trait Contender: Send {
     fn name(&self) -> &'static str;
     /// What kind of thing it is.
     fn role(&self) -> Role;
+    /// Whether it has keys of no task, so that misses can be measured.
+    fn can_miss(&self) -> bool;
+    /// Whether it has writers.
+    fn can_write(&self) -> bool;
     /// Makes the keys of these streams ready.
     fn prepare(&mut self, streams: &[Vec<u32>], hits: bool);
     /// Runs and times the plan.
@@ -256,6 +260,14 @@ impl<S: Subject> Contender for InMode<S> {
 
     fn role(&self) -> Role {
         S::ROLE
+    }
+
+    fn can_miss(&self) -> bool {
+        !self.shared.absent.is_empty()
+    }
+
+    fn can_write(&self) -> bool {
+        !self.shared.hands.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     fn prepare(&mut self, streams: &[Vec<u32>], hits: bool) {
