@@ -127,12 +127,17 @@ impl Repeats {
         if sorted.len() % 2 == 1 { at(half) } else { f64::midpoint(at(half.wrapping_sub(1)), at(half)) }
     }
 
+    /// The least: what it takes when nothing comes in between.
+    #[must_use]
+    pub fn least(&self) -> f64 {
+        self.0.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
     /// How far apart the least and the greatest are, as a part of the median.
     #[must_use]
     pub fn spread(&self) -> f64 {
-        let least = self.0.iter().copied().fold(f64::INFINITY, f64::min);
         let greatest = self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        (greatest - least) / self.median()
+        (greatest - self.least()) / self.median()
     }
 }
 

@@ -104,12 +104,12 @@ fn one(
     results: &mut Results,
 ) -> Result<(), String> {
     let streams = streams(case.spread, tasks, stream_length(tasks), case.threads);
-    let can = |one: &Box<dyn Contender>| {
+    let can = |one: &dyn Contender| {
         (case.hits || one.can_miss()) && (case.writer == Writer::None || one.can_write())
     };
     let mut entries: Vec<Entry<'_>> = contenders
         .iter_mut()
-        .filter(|one| can(one))
+        .filter(|one| can(&***one))
         .map(|contender| {
             contender.prepare(&streams, case.hits);
             let (name, role, mut from) = (contender.name(), contender.role(), 0);

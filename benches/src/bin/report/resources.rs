@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use inflight_benches::harness::Repeats;
-use inflight_benches::memory::{HOLDINGS, bytes_per_task, churned};
+use inflight_benches::memory::{BALLAST, HOLDINGS, bytes_per_task, churned};
 use inflight_benches::subject::Role;
 use inflight_benches::tails::{BATCH, Background, LOADINGS, Latencies};
 
@@ -74,7 +74,6 @@ fn tail(background: Background, name: &str, role: Role, found: &[Latencies], end
 }
 
 /// Memory, each subject in a process of its own.
-#[expect(clippy::cast_precision_loss, reason = "bytes are far below 2^52")]
 pub(crate) fn memory(scale: &Scale, results: &mut Results) -> Result<(), String> {
     let tasks = scale.pick(2000, 300_000, 1_000_000);
     for (at, holding) in HOLDINGS.iter().enumerate() {
@@ -121,6 +120,7 @@ pub(crate) fn measure(what: &str, tasks: usize) -> Result<String, String> {
             let holding = holding.ok_or_else(|| format!("there is no holding {at}"))?;
             Ok(bytes_per_task(holding, tasks).to_string())
         }
+        Some(("ballast", _)) => Ok(bytes_per_task(&BALLAST, tasks).to_string()),
         Some(("churn", of)) => {
             let sizes = churned(of == "ours", tasks, 5);
             Ok(sizes.iter().map(u64::to_string).collect::<Vec<_>>().join(" "))

@@ -52,6 +52,8 @@ pub(crate) struct Row {
     pub(crate) ns_per_op: f64,
     /// Greatest less least of the repeats, as a part of the median.
     pub(crate) spread: f64,
+    /// The fastest of the repeats, per operation and thread: for comparisons on a machine that is not quiet.
+    pub(crate) least_ns_per_op: f64,
     pub(crate) repeats: usize,
     /// The best peer's time over this one's: 3 means three times as fast.
     pub(crate) ratio_to_best_peer: Option<f64>,
@@ -140,6 +142,7 @@ pub(crate) fn rows(place: Place<'_>, measured: &[Measured]) -> Vec<Row> {
             tasks: place.tasks,
             ns_per_op: ns,
             spread: one.ns.spread(),
+            least_ns_per_op: one.ns.least(),
             repeats: one.ns.len(),
             ratio_to_best_peer: best.map(|best| best / ns),
             ratio_to_floor: floor.map(|floor| ns / floor),
