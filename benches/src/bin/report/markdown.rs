@@ -40,6 +40,7 @@ pub(crate) fn tables(results: &Results, plots: &[String]) -> String {
         );
     }
     rest(results, &mut out);
+    losses(results, &mut out);
     tails(&results.tails, &mut out);
     memory(&results.memory, &mut out);
     facts(results, &mut out);
@@ -208,6 +209,39 @@ fn every_row(row: &Row, out: &mut String) {
         ratio(row.ratio_to_floor),
     ];
     line(out, cells);
+}
+
+/// Wherever a peer is faster than the store in the same scenario.
+fn losses(results: &Results, out: &mut String) {
+    head(
+        out,
+        "Where it loses",
+        &["scenario", "tasks", "threads", "subject", "ns", "fastest peer", "its ns", "peer over it"],
+    );
+    let mut lost = 0;
+    for ours in results.results.iter().filter(|row| row.role == "inflight") {
+        let same = |row: &&Row| {
+            (&row.scenario, row.tasks, row.threads) == (&ours.scenario, ours.tasks, ours.threads)
+                && row.role != "inflight"
+                && row.role != "floor"
+        };
+        let best = results.results.iter().filter(same).min_by(|a, b| a.ns_per_op.total_cmp(&b.ns_per_op));
+        let Some(best) = best.filter(|best| best.ns_per_op < ours.ns_per_op) else { continue };
+        lost += 1;
+        let cells = [
+            ours.scenario.clone(),
+            grouped(ours.tasks),
+            ours.threads.to_string(),
+            ours.subject.clone(),
+            figure(ours.ns_per_op),
+            best.subject.clone(),
+            figure(best.ns_per_op),
+            figure(best.ns_per_op / ours.ns_per_op),
+        ];
+        line(out, cells);
+    }
+    let all = results.results.iter().filter(|row| row.role == "inflight").count();
+    let _ = writeln!(out, "\n{lost} of {all} of the store's rows; memory is in a table of its own.\n");
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds below 2^52")]
