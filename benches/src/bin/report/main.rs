@@ -1,0 +1,89 @@
+//! `report`: measures `inflight` beside its peers, and writes JSON, Markdown and plots.
+
+mod args;
+mod groups;
+mod machine;
+mod markdown;
+mod model;
+mod plots;
+mod polls;
+mod resources;
+mod results;
+mod targets;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use args::{Args, Command, USAGE};
+use groups::Scale;
+use results::Results;
+
+fn main() -> ExitCode {
+    let command = args::parse(std::env::args().skip(1));
+    let done = match command {
+        Ok(Command::Help) => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        Ok(Command::Child { what, tasks }) => {
+            resources::measure(&what, tasks).map(|found| println!("{found}"))
+        }
+        Ok(Command::Report(args)) => report(&args),
+        Err(wrong) => {
+            eprintln!("report: {wrong}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(wrong) => {
+            eprintln!("report: {wrong}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(args: &Args) -> Result<(), String> {
+    let mut results = Results::load(&args.json)?;
+    let scale = Scale::of(args.thoroughness);
+    for group in &args.groups {
+        if args.resume && results.runs.contains_key(group) {
+            eprintln!("{group}: there already");
+            continue;
+        }
+        eprint!("{group}: ");
+        results.forget(group);
+        let mut run = machine::describe(&scale);
+        run.seconds = groups::run(group, &scale, &mut results)?.as_secs_f64();
+        eprintln!("{:.1} s", run.seconds);
+        results.runs.insert(group.clone(), run);
+        results.judge();
+        results.save(&args.json)?;
+    }
+    results.judge();
+    results.save(&args.json)?;
+    let plots = plots::save(&results, &args.plots)?;
+    let plots: Vec<String> = plots.iter().map(|file| link(&args.markdown, &args.plots, file)).collect();
+    markdown::save(&results, &args.markdown, &plots)?;
+    println!("{}", markdown::tables(&results, &plots));
+    eprintln!("{}, {}, {}", args.json.display(), args.markdown.display(), args.plots.display());
+    Ok(())
+}
+
+/// The address of a plot as seen from the Markdown file.
+fn link(markdown: &Path, plots: &Path, file: &str) -> String {
+    let beside = markdown.parent().unwrap_or(Path::new(""));
+    let relative = plots.strip_prefix(beside).unwrap_or(plots);
+    format!("{}/{file}", relative.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plots_are_linked_from_where_the_tables_are() {
+        assert_eq!(link(Path::new("docs/P.md"), Path::new("docs/plots"), "a.svg"), "plots/a.svg");
+        assert_eq!(link(Path::new("report.md"), Path::new("report-plots"), "a.svg"), "report-plots/a.svg");
+    }
+}

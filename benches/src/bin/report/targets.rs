@@ -1,0 +1,380 @@
+//! The targets, and what was measured of them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::results::{Results, Row, Tail};
+
+/// What became of a target.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    pub(crate) what: String,
+    pub(crate) target: String,
+    /// The worst case, in which it was measured, and where that was.
+    pub(crate) worst: Option<f64>,
+    pub(crate) worst_case: String,
+    /// The median of all cases.
+    pub(crate) typical: Option<f64>,
+    /// In how many cases it was met, of how many.
+    pub(crate) met_in: usize,
+    pub(crate) cases: usize,
+    /// `None` if it was not measured.
+    pub(crate) met: Option<bool>,
+    /// If it is missed: why, and what to try next.
+    pub(crate) why: String,
+}
+
+/// Which way a figure should go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Bound {
+    fn holds(self, value: f64) -> bool {
+        match self {
+            Bound::AtLeast(least) => value >= least,
+            Bound::AtMost(most) => value <= most,
+        }
+    }
+
+    /// Of two figures the one that is further from the target.
+    fn worse(self, one: f64, other: f64) -> bool {
+        match self {
+            Bound::AtLeast(_) => one < other,
+            Bound::AtMost(_) => one > other,
+        }
+    }
+}
+
+/// A figure, and the case that it is from.
+type Case = (String, f64);
+
+fn verdict(what: &str, bound: Bound, unit: &str, cases: Vec<Case>, why: &str) -> Verdict {
+    let target = match bound {
+        Bound::AtLeast(least) => format!("≥ {least}{unit}"),
+        Bound::AtMost(most) => format!("≤ {most}{unit}"),
+    };
+    let worst = cases.iter().reduce(|a, b| if bound.worse(b.1, a.1) { b } else { a });
+    let met_in = cases.iter().filter(|(_, value)| bound.holds(*value)).count();
+    let mut sorted: Vec<f64> = cases.iter().map(|(_, value)| *value).collect();
+    sorted.sort_by(f64::total_cmp);
+    let met = (!cases.is_empty()).then_some(met_in == cases.len());
+    Verdict {
+        what: what.to_owned(),
+        target,
+        worst: worst.map(|(_, value)| *value),
+        worst_case: worst.map(|(case, _)| case.clone()).unwrap_or_default(),
+        typical: sorted.get(sorted.len() / 2).copied(),
+        met_in,
+        cases: cases.len(),
+        met,
+        why: if met == Some(false) { why.to_owned() } else { String::new() },
+    }
+}
+
+const MAPS: [&str; 6] = [
+    "DashMap",
+    "papaya",
+    "papaya, pinned once",
+    "scc HashIndex",
+    "scc HashIndex, guarded once",
+    "RwLock<HashMap>",
+];
+const SLABS: [&str; 3] = ["idr-ebr", "idr-ebr, guarded once", "sharded-slab"];
+const MUTEX: [&str; 1] = ["Mutex<HashMap>"];
+const LINE: [&str; 1] = ["bare line"];
+
+impl Results {
+    /// Of each case in which `subject` was measured: the fastest of `peers` over it.
+    fn speedups(&self, subject: &str, peers: &[&str], is_in: impl Fn(&Row) -> bool) -> Vec<Case> {
+        self.times(subject, peers, is_in, |ours, peer| peer / ours)
+    }
+
+    /// Of each case in which `subject` was measured: it over the fastest of `floors`.
+    fn over(&self, subject: &str, floors: &[&str], is_in: impl Fn(&Row) -> bool) -> Vec<Case> {
+        self.times(subject, floors, is_in, |ours, floor| ours / floor)
+    }
+
+    fn times(
+        &self,
+        subject: &str,
+        others: &[&str],
+        is_in: impl Fn(&Row) -> bool,
+        ratio: fn(f64, f64) -> f64,
+    ) -> Vec<Case> {
+        let ours = self.results.iter().filter(|row| row.subject == subject && is_in(row));
+        let case = |row: &Row| {
+            let same = |other: &&Row| {
+                (&other.scenario, other.threads, other.tasks) == (&row.scenario, row.threads, row.tasks)
+                    && others.contains(&other.subject.as_str())
+            };
+            let best = self.results.iter().filter(same).map(|other| other.ns_per_op).reduce(f64::min)?;
+            let case = format!("{}, {} tasks, ×{}", row.scenario, row.tasks, row.threads);
+            Some((case, ratio(row.ns_per_op, best)))
+        };
+        ours.filter_map(case).collect()
+    }
+
+    fn ns(&self, subject: &str, is_in: impl Fn(&Row) -> bool) -> Vec<Case> {
+        let rows = self.results.iter().filter(|row| row.subject == subject && is_in(row));
+        rows.map(|row| (format!("{}, ×{}", row.scenario, row.threads), row.ns_per_op)).collect()
+    }
+
+    /// Each target with what was measured of it.
+    pub(crate) fn judge(&mut self) {
+        let mut targets = self.polls();
+        targets.extend(self.writes());
+        targets.extend(self.lives());
+        targets.extend(self.waits());
+        self.targets = targets;
+    }
+
+    fn polls(&self) -> Vec<Verdict> {
+        let read = |row: &Row| row.scenario == "poll, uniform" || row.scenario == "poll, zipf";
+        let hot = |row: &Row| row.scenario == "poll, hot+writer" && row.threads == 2;
+        let large = |row: &Row| read(row) && row.tasks >= 1_000_000;
+        let held = |row: &Row| row.scenario == "poll, hot" || (read(row) && row.tasks <= 1000);
+        let page = |row: &Row| row.scenario == "poll, pages of 100";
+        vec![
+            verdict(
+                "poll by minted id, beside the fastest map peer",
+                Bound::AtLeast(3.0),
+                "×",
+                self.speedups("inflight", &MAPS, read),
+                "Where all tasks fit in the nearest cache a map's poll costs little more than hashing and one \
+                 probe, and nothing is left to save but instructions. Next: fewer loads of the line in \
+                 `get`, and a `Status` that is taken apart later.",
+            ),
+            verdict(
+                "poll by minted id, beside idr-ebr and sharded-slab",
+                Bound::AtLeast(2.0),
+                "×",
+                self.speedups("inflight", &SLABS, read),
+                "The slabs find their line as directly; what they pay for is the guard. With the guard taken \
+                 once for many polls, and all tasks in the nearest cache, little of that is left. Next: as \
+                 above.",
+            ),
+            verdict(
+                "poll by minted id, beside Mutex<HashMap>",
+                Bound::AtLeast(5.0),
+                "×",
+                self.speedups("inflight", &MUTEX, read),
+                "On one thread the mutex is never contended, and its map has the struct in place: two atomic \
+                 operations and one or two lines. Next: as above.",
+            ),
+            verdict(
+                "poll by minted id, over a bare line, from 1 M tasks on",
+                Bound::AtMost(1.5),
+                "×",
+                self.over("inflight", &LINE, large),
+                "The bare line is three loads; a poll checks whose line it is, reads all fields, and looks at \
+                 the word again. Next: huge pages for the table, which save the page walk.",
+            ),
+            verdict(
+                "poll of a hot task, 2 readers and a writer, beside the fastest peer",
+                Bound::AtLeast(3.0),
+                "×",
+                self.speedups("inflight", &[&MAPS[..], &SLABS, &MUTEX].concat(), hot),
+                "Peers that are pinned or guarded once share no line that readers write, either; with one \
+                 task, all they do is hash and probe. Next: as in the first row.",
+            ),
+            verdict(
+                "poll by a client's UUID, beside a plain DashMap",
+                Bound::AtLeast(1.0),
+                "×",
+                self.speedups("inflight, client's UUID", &["DashMap"], read),
+                "It is the look-up in the DashMap plus the checked read of the line, against the look-up and \
+                 an unchecked read. Next: keep the slot beside the UUID in the alias map, nothing else.",
+            ),
+            verdict(
+                "poll by handle, over a bare line",
+                Bound::AtMost(1.3),
+                "×",
+                self.over("inflight, by handle", &LINE, held),
+                "The handle leads to the line by its record, and the whole line is read and checked. Next: \
+                 the line's place in the handle itself.",
+            ),
+            verdict(
+                "get_many of 100 ids at 1 M tasks, over 100 polls",
+                Bound::AtMost(0.6),
+                "×",
+                self.over("inflight, get_many of 100", &["inflight, 100 polls"], page),
+                "Single polls in a loop are independent of each other, too, and the processor overlaps their \
+                 misses as far as its window goes. Next: a first pass over more ids at a time.",
+            ),
+        ]
+    }
+
+    fn writes(&self) -> Vec<Verdict> {
+        let own = |row: &Row| row.scenario == "advance, own task" && row.threads == 1;
+        let shared = |row: &Row| row.scenario == "advance, one task" && row.threads == 2;
+        let why = "What is added to the plain store is the check that the task is open, and a look at the tick. \
+                   Next: fewer loads through the handle.";
+        vec![
+            verdict("Task::advance", Bound::AtMost(1.0), " ns", self.ns("inflight, Task", own), why),
+            verdict(
+                "Task::advance, a fetch_add over it",
+                Bound::AtLeast(5.0),
+                "×",
+                self.speedups("inflight, Task", &["fetch_add"], own),
+                why,
+            ),
+            verdict(
+                "Task::advance, indicatif's inc over it",
+                Bound::AtLeast(20.0),
+                "×",
+                self.speedups("inflight, Task", &["indicatif"], own),
+                why,
+            ),
+            verdict(
+                "SharedTask::advance, 2 threads on one task, over a fetch_add",
+                Bound::AtMost(1.1),
+                "×",
+                self.over("inflight, SharedTask", &["fetch_add"], shared),
+                "Beside the addition it reads the time stamp of the line that is being fought over. Next: \
+                 keep that look in the handle.",
+            ),
+            verdict(
+                "Task::advance with a watcher, over one without",
+                Bound::AtMost(1.1),
+                "×",
+                self.over("inflight, Task, watched", &["inflight, Task"], own),
+                "More than noise: see the spread in the table.",
+            ),
+        ]
+    }
+
+    fn lives(&self) -> Vec<Verdict> {
+        let create = |row: &Row| row.scenario == "create";
+        let churn = |row: &Row| row.scenario == "churn";
+        let per_task = self.of("expire").map(|row| (row.tasks, row.ns_per_op)).collect::<Vec<_>>();
+        let least = per_task.iter().min_by_key(|(tasks, _)| *tasks);
+        let most = per_task.iter().max_by_key(|(tasks, _)| *tasks);
+        let flat = least
+            .zip(most)
+            .map(|(least, most)| (format!("{} live tasks over {}", most.0, least.0), most.1 / least.1));
+        let memory =
+            self.memory.iter().filter(|one| one.role == "inflight" && one.scenario == "numbers only");
+        let memory = memory.map(|one| (one.subject.clone(), one.bytes_per_task)).collect();
+        vec![
+            verdict(
+                "create, over a bare DashMap insert of an Arc",
+                Bound::AtMost(1.3),
+                "×",
+                self.over("inflight", &["DashMap"], create),
+                "A create also takes a line, makes an id, fills the line, counts the task, puts it on the \
+                 roster, and makes a handle. Next: per-thread free lists and a roster that is filled in \
+                 batches.",
+            ),
+            verdict(
+                "churn, beside the best map peer that looks its tasks up",
+                Bound::AtLeast(1.5),
+                "×",
+                self.speedups("inflight", &[&MAPS[..], &MUTEX].concat(), churn),
+                "Ten updates cost a map peer ten look-ups, but its create and its finish are bare. Next: as \
+                 for create.",
+            ),
+            verdict(
+                "expiry per due task, 1 M live tasks over 10 k",
+                Bound::AtMost(2.0),
+                "×",
+                flat.into_iter().collect(),
+                "Nothing is walked, but the DashMap's larger shards miss the caches. Next: smaller entries.",
+            ),
+            verdict(
+                "memory per task without strings",
+                Bound::AtMost(256.0),
+                " B",
+                memory,
+                "Next: a smaller record; the map's entry by a 4-byte slot.",
+            ),
+            verdict(
+                "poll's p99.9 while a million tasks expire, over its p99.9 in steady work",
+                Bound::AtMost(1.5),
+                "×",
+                self.mass_expiry(),
+                "The expiry takes its share of the memory's bandwidth and of the caches. Next: expire in \
+                 smaller bites per tick.",
+            ),
+        ]
+    }
+
+    fn mass_expiry(&self) -> Vec<Case> {
+        let ours = |scenario: fn(&str) -> bool| {
+            self.tails.iter().find(|tail: &&Tail| tail.role == "inflight" && scenario(&tail.scenario))
+        };
+        let mass = ours(|scenario| scenario.starts_with("expiry"));
+        let steady = ours(|scenario| scenario.starts_with("steady"));
+        mass.zip(steady)
+            .map(|(mass, steady)| (mass.scenario.clone(), mass.p999 / steady.p999))
+            .into_iter()
+            .collect()
+    }
+
+    fn waits(&self) -> Vec<Verdict> {
+        let woken = |row: &Row| row.scenario == "end to woken" || row.scenario == "end to read";
+        let across = |row: &Row| row.scenario == "end to read, across threads";
+        let channel = ["tokio watch"];
+        let drains: Vec<&Row> =
+            self.results.iter().filter(|row| row.scenario.starts_with("drain of")).collect();
+        let ticks: Vec<&Row> =
+            self.results.iter().filter(|row| row.scenario.starts_with("tick with all watched")).collect();
+        vec![
+            verdict(
+                "terminal transition to woken waiter, over tokio's watch",
+                Bound::AtMost(1.2),
+                "×",
+                self.over("inflight", &channel, woken),
+                "The transition itself does more than a store into a channel: it freezes the count, keeps the \
+                 result, counts by state, and hands the task to the keeper. Next: fewer of those under the \
+                 record's lock.",
+            ),
+            verdict(
+                "the same across threads, under a runtime",
+                Bound::AtMost(1.2),
+                "×",
+                self.over("inflight", &channel, across),
+                "Mostly the scheduler's time: see the spread.",
+            ),
+            verdict(
+                "drain of few changed, per changed task, over one of many: what is stored costs nothing",
+                Bound::AtMost(2.0),
+                "×",
+                per_change(&drains, false),
+                "A part of a drain does not depend on what has changed: each lane is looked at. Next: a mark \
+                 for lanes with news.",
+            ),
+            verdict(
+                "drain of many changed, per changed task, over one of few: proportional, but for the caches",
+                Bound::AtMost(4.0),
+                "×",
+                per_change(&drains, true),
+                "A hundred thousand entries and lines do not fit the caches that a thousand fit. Next: take \
+                 entries out in the order of their lines.",
+            ),
+            verdict(
+                "tick of few changed, per changed task, over one of many: who merely watches costs nothing",
+                Bound::AtMost(2.0),
+                "×",
+                per_change(&ticks, false),
+                "A part of a tick does not depend on what has changed. Next: find it.",
+            ),
+        ]
+    }
+}
+
+/// Cost per changed task at the most changes over that at the fewest, or the other way round. The rows have the number of changed
+/// tasks in place of the number of tasks, and the time of all of them.
+#[expect(clippy::cast_precision_loss, reason = "numbers of tasks are far below 2^52")]
+fn per_change(rows: &[&Row], most_over_least: bool) -> Vec<Case> {
+    let changed = || rows.iter().filter(|row| row.tasks > 0);
+    let least = changed().min_by_key(|row| row.tasks);
+    let most = changed().max_by_key(|row| row.tasks);
+    let each = |row: &Row| row.ns_per_op / row.tasks as f64;
+    let case = |(least, most): (&&Row, &&Row)| {
+        let (above, below) = if most_over_least { (most, least) } else { (least, most) };
+        (format!("{} changed over {}", above.tasks, below.tasks), each(above) / each(below))
+    };
+    least.zip(most).map(case).into_iter().collect()
+}

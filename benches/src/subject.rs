@@ -1,0 +1,498 @@
+//! What is measured, and the checks that run during it.
+//!
+//! A [`Subject`] is a store of tasks in any shape: the real one, a map under a lock, a slab, a bare line.
+//! Its polls are compiled into one loop per subject and [mode](Subject::MODES), so nothing is dispatched
+//! while the clock runs.
+//!
+//! # The checks
+//!
+//! A task's total is made from its key, and a writer keeps `done` and `attempt` equal in their low six
+//! bits, so *every* poll of every subject is checked for being the right task's and for not being torn.
+//! Every sixteenth poll is compared with the last version that this thread has seen of the same task, as
+//! far as a table of 1,024 of them remembers. A run in which a check fails has no time, only a
+//! [`Violation`].
+
+use std::fmt;
+use std::hint::black_box;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use inflight::TaskId;
+
+use crate::harness::{Gate, lap, race};
+use crate::payload::Seen;
+
+/// What kind of thing a subject is; it decides which ratios it counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The store.
+    Ours,
+    /// A concurrent map, or a map under a readers-writer lock.
+    Map,
+    /// A slab: a peer whose key is an address, too.
+    Slab,
+    /// `Mutex<HashMap>`.
+    Mutex,
+    /// Another peer.
+    Other,
+    /// The least that could be done.
+    Floor,
+}
+
+impl Role {
+    /// Whether it is a peer.
+    #[must_use]
+    pub const fn is_peer(self) -> bool {
+        matches!(self, Role::Map | Role::Slab | Role::Mutex | Role::Other)
+    }
+}
+
+/// A store of tasks.
+pub trait Subject: Sized + Sync + Send + 'static {
+    /// What finds a task.
+    type Key: Copy + Send + Sync;
+    /// What orders the observations of one task.
+    type Version: Copy + Ord + Send;
+    /// What the writer of a task holds.
+    type Hand: Send;
+
+    /// What kind of thing it is.
+    const ROLE: Role;
+    /// The ways in which it can be polled: each is a line in the tables.
+    const MODES: &'static [&'static str];
+
+    /// Makes one with so many tasks, all of them running.
+    fn build(tasks: usize) -> Built<Self>;
+
+    /// What the total of the task with this key is.
+    fn tag(key: Self::Key) -> u64;
+
+    /// Lets `job` poll in the way `mode`.
+    fn poll<J: Job<Self>>(&self, mode: usize, job: J) -> J::Out;
+
+    /// Makes one step of work on a task.
+    fn write(&self, hand: &mut Self::Hand, step: Step);
+}
+
+/// What the total of a task is made from where the key is an id: its low 32 bits.
+#[inline(always)]
+#[must_use]
+pub const fn tag_of(id: TaskId) -> u64 {
+    id.as_u128() as u64 & 0xFFFF_FFFF
+}
+
+/// What polls a subject; gets a closure that polls.
+pub trait Job<S: Subject> {
+    /// What comes of it.
+    type Out;
+    /// Polls.
+    fn run(self, read: impl Fn(S::Key) -> Option<Seen<S::Version>>) -> Self::Out;
+}
+
+/// A subject with its tasks.
+#[derive(Debug)]
+pub struct Built<S: Subject> {
+    /// The subject.
+    pub store: S,
+    /// The tasks' keys.
+    pub keys: Vec<S::Key>,
+    /// Keys of no task.
+    pub absent: Vec<S::Key>,
+    /// Writers' holds on the first tasks, [`WRITTEN`] of them or all.
+    pub hands: Vec<S::Hand>,
+}
+
+/// How many tasks a writer works on at the most, in turn.
+pub const WRITTEN: usize = 1024;
+
+/// One step of work on a task.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// Progress.
+    Advance(u64),
+    /// The next attempt.
+    Retry,
+}
+
+/// How a writer goes on with one task, such that `done` and `attempt` agree in their low six bits.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    attempt: u64,
+    steps: u32,
+}
+
+/// After so many steps comes the next attempt.
+const STEPS_PER_ATTEMPT: u32 = 4096;
+
+impl Pace {
+    const START: Self = Self { attempt: 1, steps: 0 };
+
+    #[inline]
+    fn next(&mut self) -> Step {
+        self.steps += 1;
+        // The greatest number of attempts that every subject takes.
+        if self.steps > STEPS_PER_ATTEMPT && self.attempt < 0xFFFE {
+            *self = Self { attempt: self.attempt + 1, steps: 0 };
+            return Step::Retry;
+        }
+        let low = self.attempt & 63;
+        Step::Advance(if self.steps == 1 && low > 0 { low } else { 64 })
+    }
+}
+
+/// How busy a writer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// There is none.
+    None,
+    /// One update per microsecond on average; sleeps between, so that it takes little of a core.
+    Paced,
+    /// One update after the other.
+    Tight,
+}
+
+impl Writer {
+    /// The word for it in the name of a scenario; none for none.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Writer::None => "",
+            Writer::Paced => "+writer",
+            Writer::Tight => "+tight writer",
+        }
+    }
+}
+
+/// A run of polls.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Whether the tasks are there.
+    pub hits: bool,
+    /// Who writes meanwhile.
+    pub writer: Writer,
+    /// How many tasks are written to, the first ones; at most [`WRITTEN`].
+    pub written: usize,
+    /// How many polls each thread makes.
+    pub ops: usize,
+    /// Where in the stream to begin.
+    pub from: usize,
+}
+
+/// A check failed: the subject is wrong, so its time means nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Polls that found nothing, or found what is not there.
+    pub missed: u64,
+    /// Polls that were torn, or another task's.
+    pub torn: u64,
+    /// Polls that saw a version go back.
+    pub regressed: u64,
+}
+
+impl Violation {
+    fn found(&self) -> bool {
+        self.missed > 0 || self.torn > 0 || self.regressed > 0
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} polls missed, {} torn or of another task, {} saw a version go back",
+            self.missed, self.torn, self.regressed
+        )
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// A subject in one of its modes, of whatever type.
+pub trait Contender: Send {
+    /// Its line in the tables.
+    fn name(&self) -> &'static str;
+    /// What kind of thing it is.
+    fn role(&self) -> Role;
+    /// Whether it has keys of no task, so that misses can be measured.
+    fn can_miss(&self) -> bool;
+    /// Whether it has writers.
+    fn can_write(&self) -> bool;
+    /// Makes the keys of these streams ready.
+    fn prepare(&mut self, streams: &[Vec<u32>], hits: bool);
+    /// Runs and times the plan.
+    ///
+    /// # Errors
+    ///
+    /// A check failed.
+    fn run(&self, plan: &Plan) -> Result<Duration, Violation>;
+}
+
+/// A subject in all of its modes; they share its tasks.
+#[must_use]
+pub fn contenders<S: Subject>(tasks: usize) -> Vec<Box<dyn Contender>> {
+    let Built { store, keys, absent, hands } = S::build(tasks);
+    let hands = hands.into_iter().map(|hand| (hand, Pace::START)).collect();
+    let shared = std::sync::Arc::new(Shared::<S> { store, keys, absent, hands: Mutex::new(hands) });
+    let contender = |mode| {
+        let shared = std::sync::Arc::clone(&shared);
+        Box::new(InMode { shared, mode, streams: Vec::new() }) as Box<dyn Contender>
+    };
+    (0..S::MODES.len()).map(contender).collect()
+}
+
+struct Shared<S: Subject> {
+    store: S,
+    keys: Vec<S::Key>,
+    absent: Vec<S::Key>,
+    hands: Mutex<Vec<(S::Hand, Pace)>>,
+}
+
+struct InMode<S: Subject> {
+    shared: std::sync::Arc<Shared<S>>,
+    mode: usize,
+    streams: Vec<Vec<S::Key>>,
+}
+
+impl<S: Subject> Contender for InMode<S> {
+    fn name(&self) -> &'static str {
+        S::MODES.get(self.mode).copied().unwrap_or("?")
+    }
+
+    fn role(&self) -> Role {
+        S::ROLE
+    }
+
+    fn can_miss(&self) -> bool {
+        !self.shared.absent.is_empty()
+    }
+
+    fn can_write(&self) -> bool {
+        !self.shared.hands.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn prepare(&mut self, streams: &[Vec<u32>], hits: bool) {
+        let keys = if hits { &self.shared.keys } else { &self.shared.absent };
+        let key = |at: &u32| keys.get(*at as usize % keys.len().max(1)).copied();
+        self.streams = streams.iter().map(|stream| stream.iter().filter_map(key).collect()).collect();
+    }
+
+    fn run(&self, plan: &Plan) -> Result<Duration, Violation> {
+        let shared = &*self.shared;
+        let body = |at: usize, gate: &Gate| {
+            let keys = self.streams.get(at).map_or(&[][..], Vec::as_slice);
+            shared.store.poll(self.mode, Polling { keys, plan, gate })
+        };
+        let company = |gate: &Gate| shared.keep_writing(plan, gate);
+        let company: Option<&(dyn Fn(&Gate) + Sync)> =
+            if plan.writer == Writer::None { None } else { Some(&company) };
+        let (elapsed, found) = race(self.streams.len(), body, company);
+        // A floor does not look back, so under a writer it is torn now and then: that is what it leaves out.
+        let is_excused = S::ROLE == Role::Floor && plan.writer != Writer::None;
+        match found.into_iter().find(Violation::found).filter(|_| !is_excused) {
+            Some(violation) => Err(violation),
+            None => Ok(elapsed),
+        }
+    }
+}
+
+impl<S: Subject> Shared<S> {
+    fn keep_writing(&self, plan: &Plan, gate: &Gate) {
+        let mut hands = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut step = |at: usize| {
+            let at = at % plan.written.clamp(1, WRITTEN);
+            if let Some((hand, pace)) = hands.get_mut(at) {
+                self.store.write(hand, pace.next());
+            }
+        };
+        gate.pass();
+        let begin = Instant::now();
+        let mut written = 0;
+        while !gate.is_over() {
+            if plan.writer == Writer::Tight {
+                // Looks at the gate now and then only.
+                (written..written + 64).for_each(&mut step);
+                written += 64;
+                continue;
+            }
+            let due = usize::try_from(begin.elapsed().as_micros()).unwrap_or(usize::MAX);
+            (written..due).for_each(&mut step);
+            written = due.max(written);
+            std::thread::sleep(Duration::from_micros(20));
+        }
+    }
+}
+
+/// How many versions a reader remembers.
+const REMEMBERED: usize = 1024;
+
+/// The loop that is timed.
+struct Polling<'a, K> {
+    keys: &'a [K],
+    plan: &'a Plan,
+    gate: &'a Gate,
+}
+
+/// One poll in so many is compared with what was seen before.
+const COMPARED: usize = 16;
+
+impl<S: Subject> Job<S> for Polling<'_, S::Key> {
+    type Out = crate::harness::Lap<Violation>;
+
+    fn run(self, read: impl Fn(S::Key) -> Option<Seen<S::Version>>) -> Self::Out {
+        let Polling { keys, plan, gate } = self;
+        let mut remembered: Vec<Option<(u64, S::Version)>> = vec![None; REMEMBERED];
+        let length = keys.len().max(1);
+        let from = plan.from / COMPARED * COMPARED % length;
+        // Warm-up: caches, branch predictors and page tables, with polls that the timed ones follow.
+        let warm = (plan.ops / 4).max(COMPARED);
+        let _ = black_box(polls::<S>(keys, from, warm, plan.hits, &mut remembered, &read));
+        let from = (from + warm) / COMPARED * COMPARED % length;
+        lap(gate, || polls::<S>(keys, from, plan.ops, plan.hits, &mut remembered, &read))
+    }
+}
+
+#[inline(never)]
+fn polls<S: Subject>(
+    keys: &[S::Key],
+    from: usize,
+    ops: usize,
+    hits: bool,
+    remembered: &mut [Option<(u64, S::Version)>],
+    read: &impl Fn(S::Key) -> Option<Seen<S::Version>>,
+) -> Violation {
+    let (mut sum, mut hit, mut torn, mut regressed) = (0u64, 0u64, 0u64, 0u64);
+    let (mut left, mut at) = (ops / COMPARED, from);
+    while left > 0 {
+        let rest = keys.get(at..).unwrap_or_default();
+        let mut done = 0;
+        for chunk in rest.chunks_exact(COMPARED).take(left) {
+            done += 1;
+            let mut last = None;
+            for key in chunk {
+                let key = *key;
+                if let Some(seen) = read(key) {
+                    hit += 1;
+                    let mixed = (seen.done ^ seen.attempt) & 63;
+                    let mixed = if seen.done == 0 { 0 } else { mixed };
+                    torn += u64::from((seen.total ^ S::tag(key)) | mixed != 0);
+                    sum = sum.wrapping_add(seen.done ^ u64::from(seen.running));
+                    last = Some((S::tag(key), seen.version));
+                }
+            }
+            if let Some((tag, version)) = last
+                && let Some(place) = remembered.get_mut(tag as usize % REMEMBERED)
+            {
+                let back = matches!(place, Some((of, before)) if *of == tag && *before > version);
+                regressed += u64::from(back);
+                *place = Some((tag, version));
+            }
+        }
+        left -= done;
+        at = 0;
+        if done == 0 && rest.len() == keys.len() {
+            break; // A stream shorter than a chunk: counted as missed, below.
+        }
+    }
+    black_box(sum);
+    let expected = if hits { (ops / COMPARED * COMPARED) as u64 } else { 0 };
+    Violation { missed: hit.abs_diff(expected), torn, regressed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::{Line, PeerVersion};
+
+    /// A subject that can be wrong in each of the ways that the checks look for.
+    struct Wrong {
+        line: Line,
+        how: How,
+        polls: std::sync::atomic::AtomicU64,
+    }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum How {
+        Not,
+        Missing,
+        Another,
+        Torn,
+        Back,
+    }
+
+    thread_local! {
+        static HOW: std::cell::Cell<How> = const { std::cell::Cell::new(How::Not) };
+    }
+
+    impl Subject for Wrong {
+        type Key = u64;
+        type Version = PeerVersion;
+        type Hand = ();
+        const ROLE: Role = Role::Other;
+        const MODES: &'static [&'static str] = &["wrong"];
+
+        fn build(_: usize) -> Built<Self> {
+            let line = Line::running(9);
+            line.advance(1);
+            let store = Self { line, how: HOW.get(), polls: 0.into() };
+            Built { store, keys: vec![9], absent: vec![8], hands: vec![()] }
+        }
+
+        fn tag(key: u64) -> u64 {
+            key
+        }
+
+        fn poll<J: Job<Self>>(&self, _: usize, job: J) -> J::Out {
+            job.run(|_| {
+                let mut seen = self.line.read();
+                let polls = self.polls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                match self.how {
+                    How::Not => {}
+                    How::Missing => return (!polls.is_multiple_of(100)).then_some(seen),
+                    How::Another => seen.total += u64::from(polls.is_multiple_of(100)),
+                    How::Torn => seen.done += u64::from(polls.is_multiple_of(100)),
+                    How::Back => seen.version.0 += u64::from(polls < 2048),
+                }
+                Some(seen)
+            })
+        }
+
+        fn write(&self, (): &mut (), step: Step) {
+            match step {
+                Step::Advance(count) => self.line.advance(count),
+                Step::Retry => self.line.retry(),
+            }
+        }
+    }
+
+    fn run(how: How, hits: bool) -> Result<Duration, Violation> {
+        HOW.set(how);
+        let mut contender = contenders::<Wrong>(1).remove(0);
+        let streams = vec![vec![0; 64]];
+        contender.prepare(&streams, hits);
+        contender.run(&Plan { hits, writer: Writer::None, written: 1, ops: 4096, from: 0 })
+    }
+
+    #[test]
+    fn each_check_finds_what_it_is_for() {
+        assert!(run(How::Not, true).is_ok());
+        assert!(run(How::Missing, true).is_err_and(|found| found.missed > 0 && found.torn == 0));
+        assert!(run(How::Not, false).is_err_and(|found| found.missed > 0));
+        assert!(run(How::Another, true).is_err_and(|found| found.torn > 0 && found.missed == 0));
+        assert!(run(How::Torn, true).is_err_and(|found| found.torn > 0 && found.regressed == 0));
+        assert!(run(How::Back, true).is_err_and(|found| found.regressed > 0 && found.torn == 0));
+    }
+
+    #[test]
+    fn done_and_attempt_agree_in_their_low_bits() {
+        let (mut pace, line) = (Pace::START, Line::running(0));
+        for _ in 0..10 * STEPS_PER_ATTEMPT {
+            match pace.next() {
+                Step::Advance(count) => line.advance(count),
+                Step::Retry => line.retry(),
+            }
+            let seen = line.read();
+            assert!(seen.done == 0 || (seen.done ^ seen.attempt) & 63 == 0, "{seen:?}");
+        }
+        assert!(line.read().attempt > 5);
+    }
+}

@@ -1,0 +1,261 @@
+//! What the store does at a tick, and what its feed's readers do: the cost of what is due, of what has
+//! changed, and of what is merely stored or watched.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use inflight::{Changes, Drained, KeeperMode, ManualClock, NewTask, Retention, Store, Task};
+
+use crate::harness::per_op;
+use crate::waiting::{Bell, Watcher};
+
+/// A store that is ticked by hand, with live tasks in it.
+#[derive(Debug)]
+pub struct Stored {
+    store: Store,
+    clock: ManualClock,
+    tasks: Vec<Task>,
+}
+
+impl Stored {
+    /// A store with so many live tasks, and room for others.
+    ///
+    /// # Panics
+    ///
+    /// When the system gives no memory.
+    #[must_use]
+    pub fn new(live: usize, room: usize) -> Self {
+        let clock = ManualClock::new();
+        let store = Store::builder()
+            .capacity(live + room)
+            .clock(clock.clone())
+            .keeper(KeeperMode::Manual)
+            .retain(Retention::forever().succeeded_for(Duration::from_secs(60)))
+            .panic_messages(false)
+            .build()
+            .expect("a store of that capacity");
+        let tasks = (0..live).map(|_| running(&store)).collect();
+        Self { store, clock, tasks }
+    }
+
+    /// The time of a tick at which so many tasks are due to expire, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// Others have gone, or not all of them.
+    pub fn time_expiry(&mut self, due: usize) -> Result<Duration, String> {
+        for _ in 0..due {
+            let mut task = running(&self.store);
+            assert!(task.succeed(()).is_ok(), "it runs");
+        }
+        // Takes them onto the keeper's list, as the ticks between end and expiry do.
+        self.store.tick();
+        let before = self.store.counts().total();
+        self.clock.advance(Duration::from_secs(61));
+        let begin = Instant::now();
+        self.store.tick();
+        let elapsed = begin.elapsed();
+        let gone = before - self.store.counts().total();
+        if gone == due as u64 { Ok(elapsed) } else { Err(format!("{gone} tasks expired of {due}")) }
+    }
+
+    /// A reader of the feed that has seen everything up to now.
+    ///
+    /// # Panics
+    ///
+    /// When there are too many.
+    #[must_use]
+    pub fn reader(&self) -> Changes {
+        let mut reader = self.store.changes().expect("a reader");
+        // The look at each line that a new reader costs, and the quiet tick after which a task leaves the
+        // keeper's list.
+        (0..3).for_each(|_| self.tick());
+        let _ = reader.try_drain();
+        reader
+    }
+
+    /// Moves the clock on, and ticks.
+    pub fn tick(&self) {
+        self.clock.advance(Duration::from_millis(50));
+        self.store.tick();
+    }
+
+    fn advance(&mut self, changed: usize) {
+        // Spread over all of them, as changes are.
+        let step = (self.tasks.len() / changed.max(1)).max(1);
+        for task in self.tasks.iter_mut().step_by(step).take(changed) {
+            assert!(task.advance(1).is_ok(), "it runs");
+        }
+    }
+
+    /// The time of a drain for which so many tasks have changed.
+    ///
+    /// # Errors
+    ///
+    /// The drain does not give each of them once, and nothing else.
+    pub fn time_drain(&mut self, reader: &mut Changes, changed: usize) -> Result<Duration, String> {
+        self.advance(changed);
+        self.tick();
+        let begin = Instant::now();
+        let drained = reader.try_drain();
+        let elapsed = begin.elapsed();
+        let found = once(&drained)?;
+        if found != changed {
+            return Err(format!("{found} tasks drained of {changed}"));
+        }
+        // So that those which changed are off the keeper's list before the next.
+        (0..3).for_each(|_| self.tick());
+        Ok(elapsed)
+    }
+
+    /// Watches all tasks.
+    #[must_use]
+    pub fn watch(&self) -> (Vec<Watcher>, Arc<Bell>) {
+        let bell = Arc::new(Bell::default());
+        let watch = |task: &Task| Watcher::new(&self.store, task.id(), &bell);
+        let watchers = self.tasks.iter().map(watch).collect();
+        (0..3).for_each(|_| self.tick());
+        (watchers, bell)
+    }
+
+    /// The time of a tick at which so many watched tasks have made progress: upkeep and wake-ups.
+    ///
+    /// # Errors
+    ///
+    /// Others were woken, or not all of them.
+    pub fn time_tick(
+        &mut self,
+        watchers: &mut [Watcher],
+        bell: &Bell,
+        changed: usize,
+    ) -> Result<Duration, String> {
+        // Those that were woken look, and wait anew.
+        for watcher in &mut *watchers {
+            watcher.read();
+        }
+        (0..3).for_each(|_| self.tick());
+        let before = bell.rung();
+        self.advance(changed);
+        self.clock.advance(Duration::from_millis(50));
+        let begin = Instant::now();
+        self.store.tick();
+        let elapsed = begin.elapsed();
+        let woken = bell.rung() - before;
+        if woken == changed { Ok(elapsed) } else { Err(format!("{woken} watchers woken of {changed}")) }
+    }
+}
+
+fn running(store: &Store) -> Task {
+    let mut task = store.create(NewTask::new("job")).expect("there is room");
+    task.start().expect("it is pending");
+    task
+}
+
+/// How many tasks a drain has, each of them once.
+fn once(drained: &Drained) -> Result<usize, String> {
+    let Drained::Changes(changes) = drained else { return Err("the reader fell behind".to_owned()) };
+    let mut ids: Vec<_> = changes.iter().map(|change| change.status.id()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.len() == changes.len() {
+        Ok(ids.len())
+    } else {
+        Err(format!("{} records of {} tasks in one drain", changes.len(), ids.len()))
+    }
+}
+
+/// What came of many updates under a reader.
+#[derive(Clone, Copy, Debug)]
+pub struct Coalesced {
+    /// Nanoseconds per update.
+    pub ns_per_update: f64,
+    /// How often the reader drained.
+    pub drains: usize,
+    /// How many records it got, of at most one per task and drain.
+    pub records: usize,
+}
+
+/// Makes so many updates over so many tasks, round and round, with or without a reader of the feed that
+/// drains on another thread; the keeper ticks by itself.
+///
+/// # Errors
+///
+/// A drain had a task twice, or the last status of a task did not come.
+pub fn coalesce(tasks: usize, updates: usize, is_read: bool) -> Result<Coalesced, String> {
+    let store = crate::ours::store(tasks);
+    let mut handles: Vec<Task> = (0..tasks).map(|_| running(&store)).collect();
+    let over = AtomicBool::new(false);
+    let mut reader = if is_read { Some(store.changes().map_err(|error| error.to_string())?) } else { None };
+    std::thread::scope(|scope| {
+        let draining = reader.as_mut().map(|reader| {
+            let over = &over;
+            scope.spawn(move || drain_until(reader, over))
+        });
+        let begin = Instant::now();
+        for _ in 0..updates / tasks {
+            for task in &mut handles {
+                assert!(task.advance(1).is_ok(), "it runs");
+            }
+        }
+        let ns_per_update = per_op(begin.elapsed(), updates / tasks * tasks);
+        // The last progress is sampled at the second tick from now at the latest.
+        store.tick();
+        store.tick();
+        over.store(true, Ordering::Release);
+        // A change that ends the reader's wait.
+        handles.truncate(tasks - 1);
+        let (drains, records, newest) = match draining {
+            Some(draining) => draining.join().map_err(|_| "the reader panicked".to_owned())??,
+            None => (0, 0, (updates / tasks) as u64),
+        };
+        if newest == (updates / tasks) as u64 {
+            Ok(Coalesced { ns_per_update, drains, records })
+        } else {
+            Err(format!("the last drain has {newest} done of {}", updates / tasks))
+        }
+    })
+}
+
+/// Drains until it is over; gives the number of drains and of records, and the greatest `done`.
+fn drain_until(reader: &mut Changes, over: &AtomicBool) -> Result<(usize, usize, u64), String> {
+    let (mut drains, mut records, mut newest) = (0, 0, 0);
+    loop {
+        let is_last = over.load(Ordering::Acquire);
+        let drained = if is_last { reader.try_drain() } else { reader.drain_blocking() };
+        records += once(&drained)?;
+        if let Drained::Changes(changes) = drained {
+            drains += usize::from(!changes.is_empty());
+            newest = changes.iter().map(|change| change.status.done()).fold(newest, u64::max);
+        }
+        if is_last {
+            return Ok((drains, records, newest));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_and_nothing_else() {
+        let mut stored = Stored::new(1000, 100);
+        assert!(stored.time_expiry(100).is_ok());
+        let mut reader = stored.reader();
+        for changed in [1, 10, 1000] {
+            assert_eq!(stored.time_drain(&mut reader, changed).map(|_| ()), Ok(()));
+        }
+        let (mut watchers, bell) = stored.watch();
+        for changed in [0, 10, 1000] {
+            assert_eq!(stored.time_tick(&mut watchers, &bell, changed).map(|_| ()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn updates_are_coalesced() {
+        let coalesced = coalesce(100, 100_000, true).unwrap();
+        assert!(coalesced.records <= coalesced.drains * 100 && coalesced.records >= 100, "{coalesced:?}");
+        assert_eq!(coalesce(100, 1000, false).unwrap().drains, 0);
+    }
+}
