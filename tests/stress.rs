@@ -293,7 +293,7 @@ impl Book {
 
 #[test]
 fn i8_the_feed_loses_nothing() {
-    const TASKS: usize = 1_200;
+    const TASKS: usize = 8_000;
     let (store, clock) = store(3 * TASKS);
     let mut changes = store.changes().unwrap();
     let over = AtomicBool::new(false);

@@ -77,7 +77,7 @@ fn i12_counts_and_sums_are_exact_when_all_is_quiet() {
 /// then put it into its parent's sums once more, as pending, and so it stayed for ever.
 #[test]
 fn i12_a_child_that_is_cancelled_while_it_is_created() {
-    const ROUNDS: u128 = 100_000;
+    const ROUNDS: u128 = 400_000;
     let (store, _) = store(ROUNDS as usize + 1);
     let parent = running(&store);
     let (round, over) = (AtomicU64::new(0), AtomicBool::new(false));
