@@ -109,7 +109,7 @@ impl ClientBuilder {
         let bounds = self.bounds;
         let zero = [bounds.timeout, bounds.connect_timeout, bounds.max_backoff, bounds.max_silence];
         if zero.iter().any(Duration::is_zero) || bounds.max_body == 0 || bounds.max_event == 0 {
-            return Err(BuildError("a timeout, a wait or a size limit is 0".into()));
+            return Err(BuildError::new("a timeout, a wait or a size limit is 0"));
         }
         let transport = Transport::new(base, authorization, bounds, self.roots.as_deref())?;
         Ok(Client::over(Arc::new(transport)))
@@ -123,7 +123,7 @@ impl fmt::Debug for ClientBuilder {
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, BuildError> {
-    let refused = || BuildError("a token is made of visible ASCII characters".into());
+    let refused = || BuildError::new("a token is made of visible ASCII characters");
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(refused());
     }
@@ -138,7 +138,7 @@ pub(crate) struct Base(String);
 
 impl Base {
     fn parse(text: &str) -> Result<Self, BuildError> {
-        let refused = |why: &str| BuildError(format!("{text:?} is not the address of a service: {why}"));
+        let refused = |why: &str| BuildError::new(format!("{text:?} is not the address of a service: {why}"));
         let uri: Uri = text.parse().map_err(|_| refused("not a URL"))?;
         let scheme = match uri.scheme_str() {
             Some("http") => "http",
