@@ -112,6 +112,11 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// How far the wall clock may wander before it is followed. Two readings of two clocks are never quite the
+/// same moment; following each tick's difference would show the times of one status a little differently
+/// each time, while nothing about it has changed.
+const SKEW_TOLERANCE_MICROS: u64 = 10_000;
+
 /// The time at the last tick, for those who cannot afford to read a clock.
 #[derive(Debug)]
 pub(crate) struct Pulse {
@@ -146,7 +151,10 @@ impl Pulse {
         let now = Stamp(clock.now().bits().max(before.bits() + 1));
         // Relaxed, both: as above.
         self.now.store(now.bits(), Ordering::Relaxed);
-        self.skew_micros.store(clock.skew_micros(), Ordering::Relaxed);
+        let skew = clock.skew_micros();
+        if skew.abs_diff(self.skew_micros()) > SKEW_TOLERANCE_MICROS {
+            self.skew_micros.store(skew, Ordering::Relaxed);
+        }
         (before, now)
     }
 }
@@ -262,6 +270,21 @@ mod tests {
         assert_eq!(clock.now(), stamp, "monotonic inside");
         clock.step_wall(-7_200);
         assert_eq!(at_first.duration_since(shown(&clock)).unwrap(), Duration::from_secs(3_600));
+    }
+
+    #[test]
+    fn a_wall_clock_that_trembles_is_not_followed_and_one_that_is_stepped_is() {
+        let manual = ManualClock::new();
+        let (clock, tremble) = (Clock::Manual(manual.clone()), &manual.0.skew_micros);
+        let pulse = Pulse::new(&clock);
+        for micros in [-7, 12, -9_999, 10_000] {
+            tremble.store(micros, Ordering::Relaxed);
+            pulse.beat(&clock);
+            assert_eq!(pulse.skew_micros(), 0, "{micros}");
+        }
+        tremble.store(10_001, Ordering::Relaxed);
+        pulse.beat(&clock);
+        assert_eq!(pulse.skew_micros(), 10_001);
     }
 
     #[test]
