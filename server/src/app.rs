@@ -116,6 +116,12 @@ impl App {
         let current = details.and_then(|details| TaskView::new(&details, self.pace, Extent::Basic).raw());
         problem.with_current(current)
     }
+
+    /// A problem, with the task as it was when it was refused: looked at again, it might show a state that
+    /// would not have been refused.
+    pub(crate) fn refused_at(&self, problem: Problem, details: &Details, status: &Status) -> Problem {
+        problem.with_current(TaskView::at(details, status, self.pace, Extent::Basic).raw())
+    }
 }
 
 pub(crate) fn etag(version: Version) -> HeaderValue {

@@ -205,6 +205,12 @@ pub(crate) async fn remove(
             Ok(app.answer(StatusCode::OK, &details))
         }
         Err(inflight::RemoveError::Absent(absent)) => Err(app.absent(&caller, id, absent).into()),
-        Err(error) => Err(app.refused(Problem::new(Kind::Refused, error.to_string()), id)),
+        Err(error) => {
+            let problem = Problem::new(Kind::Refused, error.to_string());
+            Err(match error {
+                inflight::RemoveError::Live(status) => app.refused_at(problem, &details, &status),
+                _ => app.refused(problem, id),
+            })
+        }
     }
 }
