@@ -14,7 +14,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
 # One line a job: its name, which is the script ci/NAME.sh, and what it is for.
-jobs='
+jobs=$(cat <<'END'
 harness     what the jobs print is counted right
 format      rustfmt leaves every file as it is
 lint        clippy and the rules of the house, without a warning
@@ -29,7 +29,8 @@ histories   what real threads are answered is linearizable
 tsan        ThreadSanitizer has nothing to report
 unit        the tests and doc tests of all packages; the documentation builds without a warning
 browser     the dashboard in headless Chromium, which it installs where it is missing
-'
+END
+)
 
 # What the jobs need beside Rust: a command by which it is seen, and the Debian packages that bring it.
 needs='

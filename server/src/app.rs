@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::response::Response;
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use inflight::{Absent, Details, Status, Store, TaskId, Version};
 
@@ -116,6 +116,12 @@ impl App {
         let current = details.and_then(|details| TaskView::new(&details, self.pace, Extent::Basic).raw());
         problem.with_current(current)
     }
+
+    /// A problem, with the task as it was when it was refused: looked at again, it might show a state that
+    /// would not have been refused.
+    pub(crate) fn refused_at(&self, problem: Problem, details: &Details, status: &Status) -> Problem {
+        problem.with_current(TaskView::at(details, status, self.pace, Extent::Basic).raw())
+    }
 }
 
 pub(crate) fn etag(version: Version) -> HeaderValue {
@@ -145,9 +151,16 @@ impl FromRequestParts<Shared> for Caller {
     }
 }
 
+/// What can be done to a task beside changing it.
+pub(crate) const VERBS: [&str; 5] = ["succeed", "fail", "cancel", "retry", "heartbeat"];
+
 /// The id in a path.
 pub(crate) fn parse_id(text: &str) -> Result<TaskId, Problem> {
     // A UUID in braces or as a URN is one, too, but not an address of anything here.
+    if text.split_once(':').is_some_and(|(_, verb)| VERBS.contains(&verb)) {
+        let problem = Problem::new(Kind::MethodNotAllowed, "a verb is posted");
+        return Err(problem.with_header(ALLOW, HeaderValue::from_static("POST")));
+    }
     let plain = text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
     let id = text.parse().ok().filter(|_| plain);
     id.ok_or_else(|| Problem::new(Kind::Unknown, format!("{text:?} is not a task id, which is a UUID")))

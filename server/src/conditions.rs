@@ -42,6 +42,9 @@ impl Tags {
             }
             parse_tags(line, &mut tags).ok_or_else(bad)?;
         }
+        if tags.is_empty() {
+            return Err(bad());
+        }
         Ok(Some(Tags::These(tags)))
     }
 
@@ -123,7 +126,7 @@ mod tests {
             assert_eq!((tags.match_strongly(version), tags.match_weakly(version)), (strong, weak), "{line}");
         }
         assert!(read(&["\"a\"", "\"1-2-3\""]).unwrap().match_strongly(version), "two lines are one list");
-        for bad in ["1-2-3", "\"1-2-3", "\"a\" \"b\"", "w/\"a\""] {
+        for bad in ["", ",", "1-2-3", "\"1-2-3", "\"a\" \"b\"", "w/\"a\""] {
             assert!(read(&[bad]).is_err(), "{bad}");
         }
         assert_eq!(Tags::if_match(&HeaderMap::new()).unwrap(), None);

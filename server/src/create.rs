@@ -93,7 +93,7 @@ struct NewProgress {
     path = "/v1/tasks",
     params(
         ("Operation-Id" = Option<String>, Header, format = Uuid, description = "The client's own id for the task"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and request give the same answer; 422 for another request"),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!#-~]{1,255}$", description = "The same key and request give the same answer; 422 for another request"),
     ),
     request_body(content = CreateTask),
     responses(
@@ -301,8 +301,11 @@ fn base_url(app: &App, request: &Request) -> String {
         return url.trim_end_matches('/').to_owned();
     }
     let scheme = if request.extensions().get::<crate::serve::Secure>().is_some() { "https" } else { "http" };
+    format!("{scheme}://{}{}", authority(request).unwrap_or("localhost"), prefix(request))
+}
+
+/// Where the router is nested: what is in front of its own part of the path.
+pub(crate) fn prefix(request: &Request) -> &str {
     let original = request.extensions().get::<OriginalUri>().map_or("", |uri| uri.0.path());
-    // What is in front of this router's own path is where it is nested.
-    let prefix = original.strip_suffix(request.uri().path()).unwrap_or_default();
-    format!("{scheme}://{}{prefix}", authority(request).unwrap_or("localhost"))
+    original.strip_suffix(request.uri().path()).unwrap_or_default()
 }

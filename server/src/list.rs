@@ -26,7 +26,7 @@ pub(crate) struct TaskList<'a> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct BatchGet {
-    #[schema(max_items = 1000)]
+    #[schema(max_items = 1000, value_type = Vec<Uuid>)]
     task_ids: Vec<String>,
     #[serde(default)]
     view: ViewName,

@@ -3,13 +3,16 @@
 use std::sync::LazyLock;
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::response::Response;
-use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::openapi::schema::{KnownFormat, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{self, ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{self, ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder, Server};
 use utoipa::{Modify, OpenApi as _};
 
+use crate::create::prefix;
 use crate::{create, events, list, ops, problem, read, view, write};
 
 #[derive(utoipa::OpenApi)]
@@ -19,7 +22,6 @@ use crate::{create, events, list, ops, problem, read, view, write};
         description = "The status of every task in flight: many workers write it, many more pollers read it.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
-    servers((url = ".", description = "where this document is")),
     paths(
         create::create,
         list::list,
@@ -42,7 +44,7 @@ use crate::{create, events, list, ops, problem, read, view, write};
         ops::readyz,
         ops::metrics,
     ),
-    components(schemas(problem::ProblemDetails, events::Ready, crate::hub::GoneEvent)),
+    components(schemas(view::ViewParam, problem::ProblemDetails, events::Ready, crate::hub::GoneEvent)),
     modifiers(&Common),
 )]
 struct Description;
@@ -63,9 +65,29 @@ impl Modify for Common {
         for item in description.paths.paths.values_mut() {
             let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
             for operation in operations.into_iter().flatten() {
+                for parameter in operation.parameters.iter_mut().flatten() {
+                    if let RefOr::T(parameter) = parameter {
+                        unbound(parameter);
+                    }
+                }
                 operation.responses.responses.insert("default".into(), RefOr::T(any_problem()));
             }
         }
+    }
+}
+
+/// A number in an address is of any size: what is too large is taken for the largest. And what may be
+/// left out of a request's head cannot be `null` there.
+fn unbound(parameter: &mut Parameter) {
+    let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema else { return };
+    let is_number = matches!(schema.format, Some(SchemaFormat::KnownFormat(KnownFormat::Int64)));
+    if parameter.parameter_in == ParameterIn::Query && is_number {
+        schema.format = None;
+    }
+    if let SchemaType::Array(types) = &schema.schema_type
+        && let Some(known) = types.iter().find(|one| **one != Type::Null)
+    {
+        schema.schema_type = SchemaType::Type(known.clone());
     }
 }
 
@@ -84,10 +106,15 @@ pub(crate) fn document() -> &'static OpenApi {
     &DOCUMENT
 }
 
-pub(crate) async fn serve() -> Response {
-    static JSON: LazyLock<Bytes> =
-        LazyLock::new(|| serde_json::to_vec(document()).unwrap_or_default().into());
-    let mut response = Response::new(Body::from(JSON.clone()));
+pub(crate) async fn serve(request: Request) -> Response {
+    // Where the router is nested, the addresses begin with that.
+    let mut described = document().clone();
+    let base = match prefix(&request) {
+        "" => "/",
+        prefix => prefix,
+    };
+    described.servers = Some(vec![Server::new(base)]);
+    let mut response = Response::new(Body::from(serde_json::to_vec(&described).unwrap_or_default()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
@@ -105,7 +132,7 @@ pub(crate) async fn serve() -> Response {
     path = "/v1/tasks/{id}:succeed",
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
-        ("If-Match" = Option<String>, Header, description = "Only if the task has this version; 412 otherwise"),
+        ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
     ),
     request_body(content = write::Succeed),
     responses((status = 200, description = "The task, ended", body = view::TaskView)),
@@ -122,7 +149,7 @@ fn succeed() {}
     path = "/v1/tasks/{id}:fail",
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
-        ("If-Match" = Option<String>, Header, description = "Only if the task has this version; 412 otherwise"),
+        ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
     ),
     request_body(content = write::Fail),
     responses((status = 200, description = "The task, ended", body = view::TaskView)),
@@ -140,7 +167,7 @@ fn fail() {}
     path = "/v1/tasks/{id}:cancel",
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
-        ("If-Match" = Option<String>, Header, description = "Only if the task has this version; 412 otherwise"),
+        ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
     ),
     request_body(content = write::Cancel),
     responses((status = 200, description = "The task, after that", body = view::TaskView)),
@@ -157,7 +184,7 @@ fn cancel() {}
     path = "/v1/tasks/{id}:retry",
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
-        ("If-Match" = Option<String>, Header, description = "Only if the task has this version; 412 otherwise"),
+        ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
     ),
     request_body(content = write::Plain),
     responses((status = 200, description = "The task, pending again", body = view::TaskView)),
@@ -175,7 +202,7 @@ fn retry() {}
     path = "/v1/tasks/{id}:heartbeat",
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
-        ("If-Match" = Option<String>, Header, description = "Only if the task has this version; 412 otherwise"),
+        ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
     ),
     request_body(content = write::Plain),
     responses((status = 200, description = "The task", body = view::TaskView)),

@@ -25,6 +25,7 @@ pub(crate) enum Kind {
     MethodNotAllowed,
     BodyTimeout,
     Conflict,
+    NoParent,
     Refused,
     InProcess,
     Gone,
@@ -53,6 +54,7 @@ impl Kind {
                 (StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body did not arrive in time")
             }
             Kind::Conflict => (StatusCode::CONFLICT, "conflict", "The id or key is in use"),
+            Kind::NoParent => (StatusCode::CONFLICT, "unknown-parent", "The parent is not there"),
             Kind::Refused => (StatusCode::CONFLICT, "refused", "The task's state does not allow this"),
             Kind::InProcess => {
                 (StatusCode::CONFLICT, "worker-in-process", "The task's worker is inside the service")
@@ -223,6 +225,7 @@ impl From<CreateError> for Problem {
         let kind = match &error {
             CreateError::Full { .. } => Kind::Full,
             CreateError::DuplicateId(_) => Kind::Conflict,
+            CreateError::UnknownParent(_) => Kind::NoParent,
             CreateError::ParentEnded(_) => Kind::Refused,
             _ => Kind::BadRequest,
         };

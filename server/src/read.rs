@@ -26,7 +26,7 @@ use crate::view::ChildrenView;
     path = "/v1/tasks/{id}",
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
-        ("If-None-Match" = Option<String>, Header, description = "The version that is known already"),
+        ("If-None-Match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-~]+"(, ?(W/)?"[!#-~]+")*)$"#, description = "The version that is known already"),
         ("Prefer" = Option<String>, Header, description = "wait= and a number of seconds"),
     ),
     responses(
@@ -175,7 +175,7 @@ pub(crate) async fn payload(
     path = "/v1/tasks/{id}",
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
-        ("If-Match" = Option<String>, Header, description = "Only if the task has this version; 412 otherwise"),
+        ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
     ),
     responses((status = 200, description = "The task, as it was", body = crate::view::TaskView)),
     tag = "work"
@@ -205,6 +205,12 @@ pub(crate) async fn remove(
             Ok(app.answer(StatusCode::OK, &details))
         }
         Err(inflight::RemoveError::Absent(absent)) => Err(app.absent(&caller, id, absent).into()),
-        Err(error) => Err(app.refused(Problem::new(Kind::Refused, error.to_string()), id)),
+        Err(error) => {
+            let problem = Problem::new(Kind::Refused, error.to_string());
+            Err(match error {
+                inflight::RemoveError::Live(status) => app.refused_at(problem, &details, &status),
+                _ => app.refused(problem, id),
+            })
+        }
     }
 }

@@ -74,7 +74,12 @@ fn allowed(path: &str) -> Option<&'static str> {
     Some(match api {
         Some("tasks") => "GET, HEAD, POST",
         Some("tasks:batchGet") => "POST",
-        Some(api) if api.starts_with("tasks/") && !api[6..].contains('/') => "GET, HEAD, PATCH, DELETE",
+        Some(api) => match api.strip_prefix("tasks/") {
+            Some(task) if task.contains('/') => "GET, HEAD",
+            Some(task) if task.contains(':') => "POST",
+            Some(_) => "GET, HEAD, PATCH, DELETE",
+            None => "GET, HEAD",
+        },
         _ => "GET, HEAD",
     })
 }

@@ -253,7 +253,7 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: application/problem+json\r\n\
     retry-after: 1\r\n\
     connection: close\r\n\
-    content-length: 132\r\n\r\n\
+    content-length: 128\r\n\r\n\
     {\"type\":\"urn:inflight:problem:connections\",\"title\":\"The service is busy\",\"status\":503,\
     \"detail\":\"there are too many connections\"}";
 

@@ -127,7 +127,11 @@ pub(crate) enum Extent {
 
 impl<'a> TaskView<'a> {
     pub(crate) fn new(details: &'a Details, pace: Pace, extent: Extent) -> Self {
-        let status = details.status();
+        Self::at(details, &details.status(), pace, extent)
+    }
+
+    /// The task with this status, which may be a later one than that of the details.
+    pub(crate) fn at(details: &'a Details, status: &Status, pace: Pace, extent: Extent) -> Self {
         let payload =
             |payload: Option<&'a Payload>| payload.filter(|_| extent == Extent::Full).map(PayloadView);
         Self {
@@ -138,7 +142,7 @@ impl<'a> TaskView<'a> {
             ttl_ms: details.ttl().map(millis),
             result: payload(details.result()),
             error: payload(details.error()),
-            ..Self::of_status(&status, details.unit(), pace)
+            ..Self::of_status(status, details.unit(), pace)
         }
     }
 

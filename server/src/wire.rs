@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     content-type: application/problem+json\r\n\
     connection: close\r\n\
-    content-length: 140\r\n\r\n\
+    content-length: 136\r\n\r\n\
     {\"type\":\"urn:inflight:problem:head-timeout\",\"title\":\"The request did not arrive in time\",\
     \"status\":408,\"detail\":\"the head took too long\"}";
 

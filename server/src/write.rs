@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::app::{App, Shared, parse_id};
+use crate::app::{App, Shared, VERBS, parse_id};
 use crate::auth::{Caller, Scope};
 use crate::body;
 use crate::conditions::Tags;
@@ -139,7 +139,7 @@ pub(crate) struct Plain {
     path = "/v1/tasks/{id}",
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
-        ("If-Match" = Option<String>, Header, description = "Only if the task has this version; 412 otherwise"),
+        ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
     ),
     request_body(content = PatchTask),
     responses(
@@ -176,7 +176,7 @@ pub(crate) async fn verb(
         let problem = Problem::new(Kind::MethodNotAllowed, "a task is not posted to, but for its verbs");
         return Err(problem.with_header(hyper::header::ALLOW, crate::router::TASK_METHODS));
     };
-    if !["succeed", "fail", "cancel", "retry", "heartbeat"].contains(&verb) {
+    if !VERBS.contains(&verb) {
         return Err(Problem::new(
             Kind::NoRoute,
             format!("there is no verb {verb:?}; there are succeed, fail, cancel, retry, heartbeat"),

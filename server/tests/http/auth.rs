@@ -123,7 +123,7 @@ async fn another_tenants_task_is_as_if_it_were_not_there() {
         }
         let child = json!({"kind":"page","parentId":id}).to_string();
         let answer = ask(&service, "acme01", Method::POST, "/v1/tasks", Some(&child)).await;
-        answer.assert_problem(400, "bad-request");
+        answer.assert_problem(409, "unknown-parent");
     }
     let list = ask(&service, "acme01", Method::GET, "/v1/tasks", None).await.json();
     assert_eq!(list["tasks"].as_array().unwrap().len(), 1);

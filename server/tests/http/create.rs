@@ -140,7 +140,6 @@ async fn bad_creates_name_what_is_wrong_and_leave_nothing() {
         (r#"{"kind":"a","kindd":1}"#.to_owned(), "kindd"),
         (r#"{"kind":"a","taskId":"x"}"#.to_owned(), "\"x\""),
         (r#"{"kind":"a","parentId":"x"}"#.to_owned(), "\"x\""),
-        (format!(r#"{{"kind":"a","parentId":"{OWN}"}}"#), OWN),
         (r#"{"kind":"a","progress":{"total":-1}}"#.to_owned(), "-1"),
         (r#"{"kind":"a","progress":{"total":1.5}}"#.to_owned(), "1.5"),
         (r#"{"kind":"a","progress":{"total":1152921504606846976}}"#.to_owned(), "1152921504606846975"),
@@ -157,6 +156,9 @@ async fn bad_creates_name_what_is_wrong_and_leave_nothing() {
         assert!(problem["detail"].as_str().unwrap().contains(names), "{body}: {problem}");
     }
     assert_eq!(service.store.counts().total(), 0, "nothing was made");
+    let orphan = format!(r#"{{"kind":"a","parentId":"{OWN}"}}"#);
+    service.post("/v1/tasks", &orphan).await.assert_problem(409, "unknown-parent");
+    assert_eq!(service.store.counts().total(), 0);
     service.ask(hyper::Method::POST, "/v1/tasks", &[], None).await.assert_problem(400, "bad-request");
 }
 

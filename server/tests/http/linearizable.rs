@@ -272,10 +272,10 @@ fn current(problem: &Value) -> Option<Seen> {
 
 const GONE: Reply = Reply::Absent(Absent::Gone(None));
 
-/// How many histories; more of them than by default where `INFLIGHT_HISTORIES` says so.
+/// How many histories; more of them than by default where `HISTORIES` says so.
 fn histories() -> u64 {
-    let asked = std::env::var("INFLIGHT_HISTORIES");
-    asked.map_or(60, |count| count.parse().expect("INFLIGHT_HISTORIES is a number"))
+    let asked = std::env::var("HISTORIES");
+    asked.map_or(60, |count| count.parse().expect("HISTORIES is a number"))
 }
 
 #[test]

@@ -55,6 +55,8 @@ async fn it_nests_into_anyones_service_and_knows_its_address() {
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert!(page.contains("<base href=\"/ops/status/\">"), "or what it refers to would not be found: {page}");
     assert!(ask(address, "GET /ops/status/docs", "").await.0.starts_with("HTTP/1.1 200"));
+    let (_, described) = ask(address, "GET /ops/status/openapi.json", "").await;
+    assert!(described.contains(r#""servers":[{"url":"/ops/status"}]"#));
     shutdown.begin();
     assert_eq!(served.await.unwrap().unwrap().cut, 0);
 }

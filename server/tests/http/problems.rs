@@ -14,6 +14,8 @@ async fn methods_that_do_not_fit_are_405_with_those_that_do() {
         (Method::GET, "/v1/tasks:batchGet", "POST"),
         (Method::PUT, task, "GET, HEAD, PATCH, DELETE"),
         (Method::POST, task, "GET, HEAD, PATCH, DELETE"),
+        (Method::GET, "/v1/tasks/00000000-0000-0000-0000-000000000001:succeed", "POST"),
+        (Method::PUT, "/v1/tasks/00000000-0000-0000-0000-000000000001:cancel", "POST"),
         (Method::POST, "/v1/events", "GET, HEAD"),
         (Method::POST, "/healthz", "GET, HEAD"),
         (Method::POST, "/", "GET, HEAD"),
@@ -114,5 +116,6 @@ async fn the_pages_come_from_here_alone() {
     let page = service.get("/").await;
     let known = service.get_with("/", &[("if-none-match", &page.etag())]).await;
     assert_eq!((known.status.as_u16(), known.body.len()), (304, 0));
-    assert_eq!(service.get("/openapi.json").await.json()["openapi"], "3.1.0");
+    let described = service.get("/openapi.json").await.json();
+    assert_eq!((&described["openapi"], &described["servers"][0]["url"]), (&"3.1.0".into(), &"/".into()));
 }

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# The service under load: prints the figures that docs/PERFORMANCE.md has. Not a check: on a machine that
+# does other things as well they say little, and the ratios more than the rates.
+#
+#     ci/load.sh [SECONDS a run] [ROUNDS]
+#
+# Installs wrk from Debian's packages where it is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seconds=${1:-4} rounds=${2:-5}
+target=${CARGO_TARGET_DIR:-target}
+
+command -v wrk >/dev/null || {
+    echo "installing from Debian: wrk"
+    { apt-get update -qq && apt-get install -y -qq wrk; } >/dev/null
+}
+cargo build --locked --release -p inflight-server --example load
+load=$target/release/examples/load
+
+work=$(mktemp -d)
+mkfifo "$work/service" "$work/idle"
+trap 'exec 3>&- 4>&-; wait; rm -rf "$work"' EXIT
+exec 3<>"$work/service" 4<>"$work/idle"
+
+start_service() {
+    exec 3>&-
+    rm -f "$work/service" && mkfifo "$work/service"
+    "$load" serve <"$work/service" >"$work/addresses" 3>&- 4>&- &
+    exec 3>"$work/service"
+    until grep -q ^pid "$work/addresses"; do sleep 0.1; done
+    service=$(awk '/^service/ { print $2 }' "$work/addresses")
+    bare=$(awk '/^bare/ { print $2 }' "$work/addresses")
+    path=$(awk '/^path/ { print $2 }' "$work/addresses")
+    pid=$(awk '/^pid/ { print $2 }' "$work/addresses")
+}
+rate() { # URL [HEADER]: requests a second
+    wrk -t 1 -c 32 -d "${seconds}s" ${2:+-H "$2"} "$1" | awk '/^Requests\/sec/ { print $2 }'
+}
+median() { sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'; }
+rss() { awk '/^VmRSS/ { print $2 }' "/proc/$pid/status"; }
+
+start_service
+etag=$(curl -sI "$service$path" | tr -d '\r' | awk 'tolower($1) == "etag:" { print $2 }')
+echo "machine: $(nproc) cores, load $(cut -d' ' -f1-3 /proc/loadavg); wrk -t 1 -c 32, ${seconds} s, $rounds rounds"
+echo "body: $(awk '/^bytes/ { print $2 }' "$work/addresses") bytes"
+# One after the other in each round, so that what else the machine does meets all three.
+for round in $(seq "$rounds"); do
+    b=$(rate "$bare$path") p=$(rate "$service$path") n=$(rate "$service$path" "If-None-Match: $etag")
+    echo "$b" >>"$work/b"; echo "$p" >>"$work/p"; echo "$n" >>"$work/n"
+    awk -v b="$b" -v p="$p" -v n="$n" 'BEGIN { print p / b }' >>"$work/pb"
+    awk -v b="$b" -v p="$p" -v n="$n" 'BEGIN { print n / p }' >>"$work/np"
+    echo "round $round: bare $b/s, polls $p/s, 304s $n/s"
+done
+echo "polls: $(median <"$work/p")/s, a bare axum route with a body of that size: $(median <"$work/b")/s, ratio $(median <"$work/pb") (median of the rounds' ratios)"
+echo "304s: $(median <"$work/n")/s, $(median <"$work/np") of the 200s"
+
+echo "mixed: 1,000 polls/s and 200 updates/s by schedule, with 1,000 streams of single tasks"
+"$load" mixed "${service#http://}" 1000 $((seconds * 3))
+
+before=$(rss)
+alone=$(rate "$service$path")
+rm -f "$work/idle" && mkfifo "$work/idle"
+"$load" idle "${service#http://}" 10000 <"$work/idle" >"$work/opened" 3>&- &
+exec 4>"$work/idle"
+until grep -q ^open "$work/opened"; do sleep 0.2; done
+after=$(rss)
+beside=$(rate "$service$path")
+echo "idle: 10,000 streams of all events: $(((after - before) * 1024 / 10000)) bytes each (resident memory of the process, $before kB to $after kB)"
+echo "polls beside them: $beside/s; without: $alone/s"
+exec 3>&- 4>&-

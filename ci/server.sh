@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# The service: its tests, and requests made up from the OpenAPI document that it serves (schemathesis),
+# so that document and service say the same, and no request, however odd, meets a defect.
+#
+#     ci/server.sh
+#
+# Installs the Debian packages of curl and of Python's virtual environments where they are missing, and
+# schemathesis from PyPI into a directory of its own below the build directory.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+. ci/lib/report.sh
+
+schemathesis_version=4.32.5
+export CARGO_TERM_COLOR=never
+target=${CARGO_TARGET_DIR:-target}
+
+missing=()
+command -v curl >/dev/null || missing+=(curl)
+python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "installing from Debian: ${missing[*]}"
+    { apt-get update -qq && apt-get install -y -qq "${missing[@]}"; } >/dev/null || exit 1
+fi
+
+timeout 900 cargo test --locked -p inflight-server || exit 1
+cargo build --locked -p inflight-server || exit 1
+
+tools=$target/schemathesis-$schemathesis_version
+if [ ! -x "$tools/bin/schemathesis" ]; then
+    python3 -m venv "$tools" &&
+        "$tools/bin/pip" install -q --disable-pip-version-check "schemathesis==$schemathesis_version" || exit 1
+fi
+
+work=$(mktemp -d)
+server=
+stop() {
+    [ -z "$server" ] || kill -TERM "$server" 2>/dev/null
+    rm -rf "$work"
+}
+trap stop EXIT
+
+"$target/debug/inflight" serve --listen 127.0.0.1:0 --wait-limit 1s --capacity 100000 --log warn \
+    >"$work/greeting" 2>"$work/log" &
+server=$!
+for _ in $(seq 100); do
+    [ "$(wc -l <"$work/greeting")" -ge 3 ] && break
+    sleep 0.1
+done
+url=$(awk '/^dashboard/ { print $2 }' "$work/greeting")
+url=${url%/}
+
+# Streams of events do not end, so they are not asked for here; the tests do that.
+made_up_requests() {
+    timeout 180 "$tools/bin/schemathesis" --config-file server/schemathesis.toml run "$url/openapi.json" \
+        --url "$url" --exclude-path-regex 'events$' --max-examples "${EXAMPLES:-40}" \
+        --request-timeout 10 --seed "${SEED:-1}" --no-color
+}
+still_serves() {
+    [ "$(curl -s -o /dev/null -w '%{http_code}' "$url/healthz")" = 200 ]
+}
+nothing_is_logged() {
+    # From `warn` on: a defect, or a request that was not served.
+    grep -vE '"?detail"?.*the store is full' "$work/log" && return 1
+    return 0
+}
+ends_in_order() {
+    kill -TERM "$server" && wait "$server"
+}
+check "requests made up from the served OpenAPI document find nothing" made_up_requests
+check "it still serves" still_serves
+check "no warning was logged meanwhile" nothing_is_logged
+check "it ends in order" ends_in_order
+server=
+report
