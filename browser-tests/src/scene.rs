@@ -172,8 +172,8 @@ impl Scene {
 
     fn family(&mut self) {
         let new = NewTask::new("nightly-index")
-            .total(24)
-            .unit("shards")
+            .total(1_200_000)
+            .unit("docs")
             .label("tenant", "acme")
             .label("run", "2041");
         let mut parent = self.begin(new);
@@ -217,11 +217,7 @@ impl Scene {
             self.running = task.id();
             for _ in 0..45 {
                 self.wait(1);
-                let _ = task.advance(if kind == "train-ranker" {
-                    u64::from(task.id() == self.running)
-                } else {
-                    pace
-                });
+                let _ = task.advance(pace);
             }
             self.live.push((task, pace));
         }

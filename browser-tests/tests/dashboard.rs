@@ -181,12 +181,15 @@ async fn one_tasks_page_has_its_life_and_its_result() {
     let mut task = service.store.create(new).expect("room");
     task.start().expect("pending");
     let browser = open(&service, &format!("#/tasks/{}", task.id()), Look::DESK).await;
+    // A button must not be taken from under a finger: it is the same one however often the rest is drawn anew.
+    browser.until("document.querySelector('.timeline') && (window.closer = document.querySelector('#task [data-act=close]'))").await;
     let steps =
         "[...document.querySelectorAll('.timeline li > span')].map((step) => step.textContent).join(', ')";
     browser.until(&format!("{steps} === 'Created, Started'")).await;
     let _ = task.advance(3);
     browser.until("document.querySelector('#task .big').textContent === '75%3 / 4 pages'").await;
     browser.until("document.querySelector('#task [role=progressbar]').ariaValueNow === '75'").await;
+    assert_eq!(browser.eval("window.closer.isConnected").await, true);
     task.block().expect("running");
     browser.until(&format!("{steps} === 'Created, Started, Blocked'")).await;
     task.resume().expect("blocked");
@@ -341,6 +344,30 @@ async fn a_service_that_comes_back_is_found_again() {
     no_errors(&browser).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_and_goes_while_the_list_is_read_is_neither_missed_nor_a_ghost() {
+    let service = Service::start(store(), Options::default()).await;
+    let mut old = service.store.create(NewTask::new("old")).expect("room");
+    let _kept = service.store.create(NewTask::new("kept")).expect("room");
+    let browser = Browser::start(Look::DESK).await;
+    // Holds the answer to the list back until the page has been told of what happens next.
+    let hold = "const real = window.fetch; window.fetch = async (url, options) => {
+        const answer = await real(url, options);
+        if (String(url).includes('v1/tasks?')) { window.held = true; while (!window.free) await new Promise((r) => setTimeout(r, 10)); }
+        return answer; };";
+    browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": hold })).await;
+    browser.open(&service.url()).await;
+    browser.until("window.held").await;
+    old.cancel().expect("pending");
+    assert!(service.store.remove(old.id()).is_ok());
+    let _new = service.store.create(NewTask::new("new")).expect("room");
+    until_kinds(&browser, "new").await;
+    browser.eval("window.free = true").await;
+    browser.until("document.querySelector('#foot').textContent === '2 tasks'").await;
+    until_kinds(&browser, "new kept").await;
+    no_errors(&browser).await;
+}
+
 /// WCAG's contrast of each text that is to be seen against what is behind it; the least of them.
 const CONTRAST: &str = "(() => {
     const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
@@ -391,17 +418,23 @@ async fn it_is_readable_by_day_by_night_and_on_a_phone() {
             assert!(least[0].as_f64().is_some_and(|ratio| ratio >= 4.5), "{look:?} {hash}: {least}");
             let fits = browser.eval("document.documentElement.scrollWidth <= innerWidth").await;
             assert_eq!(fits, true, "{look:?} {hash} is wider than its window");
+            // The page itself does not scroll, so what sticks out could not be reached.
+            let out = browser.eval("[...document.querySelectorAll('button, a:not(.skip), input, select')].filter((element) => element.checkVisibility())
+                .filter((element) => element.getBoundingClientRect().right > innerWidth).length").await;
+            assert_eq!(out, 0, "{look:?} {hash}: something sticks out");
         }
         let ground = browser.eval("getComputedStyle(document.body).backgroundColor").await;
         assert_eq!(ground, if look.dark { "rgb(12, 17, 27)" } else { "rgb(244, 246, 250)" });
         if look.phone {
             browser.eval("location.hash = '#/'").await;
             browser.until("document.querySelector('#task').hidden").await;
-            let small = "[...document.querySelectorAll('.tile, .tools button, .tools a, .filters input, .filters select, .row:not([hidden])')]
-                .filter((element) => element.getBoundingClientRect().height < 40).length";
-            assert_eq!(browser.eval(small).await, 0, "all that is touched is large enough");
+            let small = "[...document.querySelectorAll('button, a:not(.skip), input, select, .row:not([hidden])')].filter((element) => element.checkVisibility())
+                .filter((element) => element.getBoundingClientRect().height < 40).map((element) => element.outerHTML.slice(0, 80))";
+            assert_eq!(browser.eval(small).await, json!([]), "all that is touched is large enough");
             browser.click(".row:not([hidden])").await;
             browser.until("!document.querySelector('#task').hidden && !document.querySelector('.board').checkVisibility()").await;
+            browser.until("document.querySelector('.timeline')").await;
+            assert_eq!(browser.eval(small).await, json!([]), "on the task's page, too");
             browser.click("[data-act=close]").await;
             browser.until("document.querySelector('.board').checkVisibility()").await;
         }

@@ -102,6 +102,10 @@ async fn the_model_keeps_what_matters_within_its_bound() {
         with(&browser, "model.js", &versions).await,
         json!([[3, 0, 0, 1, 2, 3], "failed", true, false, 0])
     );
+    let family = run("for (const [at, parent] of [[1, null], [2, '1'], [3, '1']]) model.take(raw(at, 'running', { parentId: parent }));
+        const said = [model.childrenOf('1').length]; model.drop('2'); said.push(model.childrenOf('1').length);
+        model.drop('3'); said.push(model.childrenOf('1') === undefined, model.childrenOf('9') === undefined); return said;");
+    assert_eq!(with(&browser, "model.js", &family).await, json!([2, 1, true, true]));
     let loops = run("model.take(raw(1, 'running', { parentId: '2' })); model.take(raw(2, 'running', { parentId: '1' })); model.take(raw(3, 'running', { parentId: '3' }));
         return model.rows(new m.Filter({ kind: 'k' }), true, () => true).tasks.length;");
     let shown = with(&browser, "model.js", &loops).await;

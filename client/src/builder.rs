@@ -98,6 +98,14 @@ impl ClientBuilder {
         self
     }
 
+    /// How often in a row an event stream is connected again without a single event, before it gives up with
+    /// the last error; 100 by default, which with the default [`max_backoff`](Self::max_backoff) takes about
+    /// twenty minutes.
+    pub fn reconnects(mut self, times: u32) -> Self {
+        self.bounds.reconnects = times;
+        self
+    }
+
     /// The client.
     ///
     /// # Errors

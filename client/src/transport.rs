@@ -31,6 +31,7 @@ pub(crate) struct Bounds {
     pub(crate) max_body: usize,
     pub(crate) max_event: usize,
     pub(crate) max_silence: Duration,
+    pub(crate) reconnects: u32,
 }
 
 impl Default for Bounds {
@@ -43,6 +44,7 @@ impl Default for Bounds {
             max_body: 8 << 20,
             max_event: 2 << 20,
             max_silence: Duration::from_secs(45),
+            reconnects: 100,
         }
     }
 }

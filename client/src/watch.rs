@@ -21,9 +21,6 @@ use crate::transport::Call;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// After so many connects in a row that gave no event, a watch gives up with the last error.
-const MAX_FRUITLESS: u32 = 10;
-
 /// Follows one task: what [`Client::watch`] gives.
 ///
 /// The first item is the task as it is, then one for each change, coalesced: a reader that is slow skips
@@ -154,7 +151,6 @@ struct Feed {
     connection: Option<Connection>,
     /// How long to wait before the next connect.
     pause: Option<Duration>,
-    unanswered: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -167,7 +163,7 @@ struct Connection {
 impl Feed {
     fn new(client: Client, path: String) -> Self {
         let backoff = client.transport.bounds.backoff();
-        Self { client, path, last_id: None, backoff, connection: None, pause: None, unanswered: None }
+        Self { client, path, last_id: None, backoff, connection: None, pause: None }
     }
 
     /// The next event, or none if the server says that there will be none.
@@ -228,11 +224,10 @@ impl Feed {
     /// Notes that the connection is no more, and how long to wait for the next.
     fn lost(&mut self, error: Error) -> Result<(), Error> {
         self.connection = None;
-        if self.backoff.tries() >= MAX_FRUITLESS {
+        if self.backoff.tries() >= self.client.transport.bounds.reconnects {
             return Err(error);
         }
         self.pause = Some(self.backoff.next(error.retry_after()));
-        self.unanswered = Some(error);
         Ok(())
     }
 }

@@ -271,7 +271,7 @@ async fn a_stream_that_makes_no_sense_or_has_no_end_is_an_error_and_not_a_leak()
 #[tokio::test]
 async fn a_server_that_only_ever_drops_is_given_up_on() {
     let mut fake = Fake::new(|_| Answer::Drop).await;
-    let client = fake.builder().max_backoff(Duration::from_millis(1)).build().expect("good");
+    let client = fake.builder().max_backoff(Duration::from_millis(1)).reconnects(10).build().expect("good");
     assert!(client.watch(id()).next().await.expect("an error").is_err());
     assert_eq!(fake.rest().len(), 11, "once, and ten times more");
 }

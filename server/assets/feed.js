@@ -18,6 +18,10 @@ export class Feed {
   #pending = new Map();
   #scheduled = false;
   #loading = null;
+  /// While a list is read: what it is known to have, and what has gone meanwhile and so must not come back by a
+  /// page that was made before.
+  #listed = new Set();
+  #gone = new Set();
   #stop = new AbortController();
   #total = null;
   #seen = 0;
@@ -57,10 +61,13 @@ export class Feed {
     this.#loading = own;
     const signal = AbortSignal.any([own.signal, this.#stop.signal]);
     try {
-      const ids = new Set();
-      await this.#loadAll(query, ids, signal);
+      this.#listed.clear();
+      this.#gone.clear();
+      await this.#loadAll(query, signal);
       this.#flush();
-      this.#model.keepOnly(ids);
+      this.#model.keepOnly(this.#listed);
+      this.#listed.clear();
+      this.#gone.clear();
       this.#on.loading(null, null);
       this.#on.change(PLACE);
       this.#loading = null;
@@ -72,7 +79,8 @@ export class Feed {
     }
   }
 
-  async #loadAll(query, ids, signal) {
+  async #loadAll(query, signal) {
+    const ids = this.#listed;
     const counts = await request("v1/counts", { scope: "list", signal });
     this.#counted(counts);
     const model = this.#model;
@@ -90,6 +98,7 @@ export class Feed {
         const page = await request(`v1/tasks?${params}`, { scope: "list", signal });
         let change = NOTHING;
         for (const raw of page.tasks) {
+          if (this.#gone.has(raw.taskId)) continue;
           ids.add(raw.taskId);
           change = Math.max(change, model.take(raw));
         }
@@ -129,12 +138,19 @@ export class Feed {
     if (this.#pending.size === 0) return;
     let change = NOTHING;
     for (const raw of this.#pending.values()) {
+      if (this.#loading !== null) this.#note(raw);
       if (raw.gone !== undefined) change = Math.max(change, this.#model.drop(raw.taskId) ? PLACE : NOTHING);
       else if (raw.progress && typeof raw.version === "string" && this.#fits(raw)) change = Math.max(change, this.#model.take(raw));
       this.#on.event(raw);
     }
     this.#pending.clear();
     if (change !== NOTHING) this.#on.change(change);
+  }
+
+  #note(raw) {
+    const [now, before] = raw.gone === undefined ? [this.#listed, this.#gone] : [this.#gone, this.#listed];
+    now.add(raw.taskId);
+    before.delete(raw.taskId);
   }
 
   /// While only what matches is kept, new tasks that the service would not have listed are left out.

@@ -134,7 +134,7 @@ export class List {
     put(row, "aria-selected", task === this.chosen);
     parts.name.style.paddingLeft = depth > 0 ? `${Math.min(depth, 8) * 18}px` : "";
     put(row, "aria-level", this.tree ? depth + 1 : null);
-    const isParent = this.tree && this.#model.children.has(task.id);
+    const isParent = this.tree && this.#model.childrenOf(task.id) !== undefined;
     parts.twist.hidden = !isParent;
     const isOpen = isParent && this.isOpen(task);
     put(parts.twist, "aria-expanded", isParent ? isOpen : null);
@@ -184,7 +184,7 @@ export class List {
   }
 
   #paintFamily(parts, task) {
-    const children = this.#model.children.get(task.id);
+    const children = this.#model.childrenOf(task.id);
     if (children === undefined) return;
     let ended = 0;
     for (const child of children) if (!isLive(child.state)) ended += 1;

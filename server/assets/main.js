@@ -238,7 +238,7 @@ function arrangeAs(tree) {
 }
 
 function twist(task, on) {
-  if (!list.tree || list.forced || !model.children.has(task.id)) return;
+  if (!list.tree || list.forced || model.childrenOf(task.id) === undefined) return;
   if (on) list.open.add(task.id);
   else list.open.delete(task.id);
   arrange(true);

@@ -21,7 +21,11 @@ export class Model {
   counts = Object.fromEntries(STATES.map((state) => [state, 0]));
   kinds = new Map();
   labels = new Map();
-  children = new Map();
+  #children = new Map();
+  /// Parents of whom children are gone that are still among their children.
+  #bereft = new Set();
+  /// Where to look on for the oldest that has ended.
+  #from = 0;
   /// Whether some were left out.
   cut = false;
   #dead = 0;
@@ -60,8 +64,8 @@ export class Model {
     note(this.kinds, task.kind, MOST_KINDS);
     for (const [key, value] of task.labels) note(this.labels, `${key}=${value}`, MOST_LABELS);
     if (task.parent !== null) {
-      const siblings = this.children.get(task.parent);
-      if (siblings === undefined) this.children.set(task.parent, [task]);
+      const siblings = this.#children.get(task.parent);
+      if (siblings === undefined) this.#children.set(task.parent, [task]);
       else siblings.push(task);
     }
     return PLACE;
@@ -75,13 +79,19 @@ export class Model {
     task.dead = true;
     this.#dead += 1;
     this.#count(task.state, -1);
-    const siblings = this.children.get(task.parent);
-    if (siblings !== undefined) {
-      const left = siblings.filter((sibling) => sibling !== task);
-      if (left.length > 0) this.children.set(task.parent, left);
-      else this.children.delete(task.parent);
-    }
+    if (this.#children.has(task.parent)) this.#bereft.add(task.parent);
     return true;
+  }
+
+  /// The children of a task that are still there; none is `undefined`.
+  childrenOf(id) {
+    // Not at each drop: many children that go one by one would be looked through each time.
+    if (this.#bereft.delete(id)) {
+      const left = this.#children.get(id).filter((child) => !child.dead);
+      if (left.length > 0) this.#children.set(id, left);
+      else this.#children.delete(id);
+    }
+    return this.#children.get(id);
   }
 
   /// Forgets all that are not among `ids`: they went while nobody looked.
@@ -90,9 +100,9 @@ export class Model {
   }
 
   clear() {
-    for (const map of [this.tasks, this.kinds, this.labels, this.children, this.#words, this.#labelSets]) map.clear();
+    for (const map of [this.tasks, this.kinds, this.labels, this.#children, this.#bereft, this.#words, this.#labelSets]) map.clear();
     this.all = [];
-    this.#dead = this.#ended = 0;
+    this.#dead = this.#ended = this.#from = 0;
     this.cut = false;
     for (const state of STATES) this.counts[state] = 0;
   }
@@ -122,8 +132,13 @@ export class Model {
   #makeRoom(raw) {
     this.cut = true;
     if (this.#ended === 0 || !isLive(raw.status)) return false;
-    const oldest = this.all.find((task) => !task.dead && !isLive(task.state));
-    return oldest !== undefined && this.drop(oldest.id);
+    // On from where the last one was, so that what goes on is not looked through for each; and once around,
+    // as some of that may have ended since.
+    for (let looked = 0; looked < this.all.length; looked += 1, this.#from += 1) {
+      const task = this.all[(this.#from %= this.all.length)];
+      if (!task.dead && !isLive(task.state)) return this.drop(task.id);
+    }
+    return false;
   }
 
   /// One string for all that are equal: parsing makes a new one for each task.
@@ -173,7 +188,7 @@ export class Model {
       const [task, depth] = stack.pop();
       tasks.push(task);
       depths.push(depth);
-      const children = this.children.get(task.id);
+      const children = this.childrenOf(task.id);
       if (children === undefined || depth > 30 || !isOpen(task)) continue;
       for (let at = children.length - 1; at >= 0; at -= 1) if (visible(children[at])) stack.push([children[at], depth + 1]);
     }
@@ -183,7 +198,7 @@ export class Model {
   #tidy() {
     if (this.#dead > 0) {
       this.all = this.all.filter((task) => !task.dead);
-      this.#dead = 0;
+      this.#dead = this.#from = 0;
     }
     if (this.unsorted) {
       this.all.sort((a, b) => a.created - b.created || (a.id < b.id ? -1 : 1));

@@ -21,6 +21,9 @@ export class Page {
   #points = [];
   #last = null;
   #scheduled = false;
+  #drawn = null;
+  /// What is drawn: of each part its element, and the content that it was made from.
+  #parts = new Map();
   id = null;
 
   /// `on.close()`, `on.open(id)`, `on.cancel(task)`, `on.filter(key, value)`, `on.toast(text)`.
@@ -50,6 +53,7 @@ export class Page {
     this.id = null;
     this.#aside.hidden = true;
     this.#aside.replaceChildren();
+    this.#parts.clear();
   }
 
   get task() {
@@ -137,43 +141,78 @@ export class Page {
     this.#scheduled = true;
     requestAnimationFrame(() => {
       this.#scheduled = false;
-      if (this.id !== null) this.#draw();
+      // Drawing anew would take away what somebody is just selecting to copy.
+      const selection = getSelection();
+      if (this.id !== null && (selection.isCollapsed || !this.#aside.contains(selection.anchorNode))) this.#draw();
     });
   }
 
+  /// Time passes. (Also what was not drawn because of a selection is drawn then.)
   tick() {
-    if (this.#raw !== null && isLive(this.#raw.status)) this.#later();
+    if (this.#raw !== null && (isLive(this.#raw.status) || this.#drawn !== this.#raw)) this.#later();
   }
 
+  /// Draws those parts whose content has changed. The others stay as they are, so that a button is not taken
+  /// from under a finger that is just pressing it.
   #draw() {
-    const raw = this.#raw, held = document.activeElement?.dataset?.act, top = this.#aside.scrollTop;
-    const close = h("button", { type: "button", class: "quiet tiny", "data-act": "close", onclick: () => this.#on.close(), "aria-label": "Close the task", text: "✕" });
-    if (raw === null) {
-      const text = this.#gone === null ? "Reading the task…" : this.#gone.message;
-      this.#aside.replaceChildren(
-        h("header", {}, h("h2", { text: this.#gone === null ? "Task" : "No such task" }), close,
-          h("p", { class: "ident" }, h("span", { class: "id", text: this.id }))),
-        h("section", {}, h("p", { text })));
-      return this.#focus(held, top);
+    this.#drawn = this.#raw;
+    const raw = this.#raw, { labels } = raw ?? {};
+    if (raw === null) return this.#drawParts([["head", this.#gone?.message ?? "", () => this.#nothing()]]);
+    const kin = this.#model.childrenOf(raw.taskId) ?? [];
+    const live = isLive(raw.status) ? Date.now() : "";
+    this.#drawParts([
+      ["head", [raw.kind, raw.status, raw.failureReason, raw.attempt, raw.cancelRequested, this.#gone !== null], () => this.#head(raw)],
+      ["progress", [raw.version, live, this.#gone?.message], () => this.#progress(raw)],
+      ["timeline", [raw.status, raw.attempt, raw.startedAt, raw.cancelRequested, this.#said.length, this.#said.at(-1)?.at], () => this.#timeline(raw)],
+      ["outcome", [raw.version, raw.result === null, raw.error === null], () => this.#outcome(raw)],
+      ["labels", [labels], () => this.#labels(raw)],
+      ["kin", [this.#model.tasks.get(raw.parentId)?.state, kin.length, kin.slice(0, MOST_KIN).map((one) => [one.id, one.state, percent(one.fraction)]),
+        kin.filter((one) => !isLive(one.state)).length], () => this.#kin(raw)],
+      ["small", [raw.version], () => this.#small(raw)],
+    ]);
+  }
+
+  #drawParts(wanted) {
+    const held = this.#aside.contains(document.activeElement) ? document.activeElement.dataset.act : undefined;
+    const names = wanted.map(([name]) => name);
+    for (const [name, part] of this.#parts) if (!names.includes(name)) { part.element?.remove(); this.#parts.delete(name); }
+    let before = null;
+    for (const [name, content, make] of wanted.reverse()) {
+      const known = this.#parts.get(name), now = JSON.stringify([this.id, content]);
+      if (known?.content === now) {
+        before = known.element ?? before;
+        continue;
+      }
+      const element = make();
+      if (known?.element && element) known.element.replaceWith(element);
+      else if (element) this.#aside.insertBefore(element, before);
+      else known?.element?.remove();
+      this.#parts.set(name, { content: now, element });
+      before = element ?? before;
     }
-    const parts = [this.#head(raw, close), this.#progress(raw), this.#timeline(raw), this.#outcome(raw), this.#labels(raw), this.#kin(raw), this.#small(raw)];
-    this.#aside.replaceChildren(...parts.filter((part) => part !== null));
-    this.#focus(held, top);
+    // What was drawn anew takes the focus away; it goes back to the same button.
+    if (held && !this.#aside.contains(document.activeElement)) this.#aside.querySelector(`[data-act="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
   }
 
-  /// Drawing anew takes the focus away; it goes back to the same button.
-  #focus(act, top) {
-    if (act) this.#aside.querySelector(`[data-act="${CSS.escape(act)}"]`)?.focus({ preventScroll: true });
-    this.#aside.scrollTop = top;
+  #closer() {
+    return h("button", { type: "button", class: "quiet tiny", "data-act": "close", onclick: () => this.#on.close(), "aria-label": "Close the task", text: "✕" });
   }
 
-  #head(raw, close) {
+  #nothing() {
+    const text = this.#gone === null ? "Reading the task…" : this.#gone.message;
+    return h("div", {},
+      h("header", {}, h("h2", { text: this.#gone === null ? "Task" : "No such task" }), this.#closer(),
+        h("p", { class: "ident" }, h("span", { class: "id", text: this.id }))),
+      h("section", {}, h("p", { text })));
+  }
+
+  #head(raw) {
     const state = h("span", { class: "state", "data-tone": raw.status }, mark(raw.status), title(raw.status));
     const copy = h("button", { type: "button", class: "quiet tiny", "data-act": "copy", text: "Copy id", onclick: () => this.#copy(raw.taskId) });
     const cancel = isLive(raw.status) && this.#gone === null
       ? h("button", { type: "button", class: "quiet tiny", "data-act": "cancel", id: "cancel", disabled: raw.cancelRequested, text: raw.cancelRequested ? "Cancel requested" : "Cancel…", onclick: () => this.#on.cancel(raw) })
       : null;
-    return h("header", {}, h("h2", { text: raw.kind || "(no kind)" }), close,
+    return h("header", {}, h("h2", { text: raw.kind || "(no kind)" }), this.#closer(),
       h("p", { class: "ident" }, state, raw.failureReason ? h("span", { class: "flag", "data-tone": "failed", text: reason(raw.failureReason) }) : null,
         raw.attempt > 1 ? h("span", { class: "flag", "data-tone": "pending", text: `attempt ${raw.attempt}` }) : null, cancel, copy),
       h("p", { class: "ident" }, h("span", { class: "id", text: raw.taskId })));
@@ -237,7 +276,7 @@ export class Page {
   }
 
   #kin(raw) {
-    const children = this.#model.children.get(raw.taskId) ?? [];
+    const children = this.#model.childrenOf(raw.taskId) ?? [];
     if (!raw.parentId && children.length === 0) return null;
     const kin = (id, task) => h("button", { type: "button", "data-act": `kin ${id}`, onclick: () => this.#on.open(id) },
       mark(task?.state ?? "pending"), h("b", { text: task?.kind || shortId(id) }),
