@@ -244,12 +244,12 @@ impl ManualClock {
     /// ```
     pub fn advance(&self, span: Duration) {
         let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        // AcqRel: who reads the new time also sees what was done before the clock was moved (tests
-        // rely on it; no invariant does). The failure ordering publishes nothing.
+        // Release: who reads the new time also sees what was done before the clock was moved (tests
+        // rely on it; no invariant does). Relaxed before it: only the value is used.
         let _ = self
             .0
             .nanos
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |nanos| Some(nanos.saturating_add(span)));
+            .fetch_update(Ordering::Release, Ordering::Relaxed, |nanos| Some(nanos.saturating_add(span)));
     }
 
     /// Steps the wall clock, as an administrator or NTP would: the monotonic time stays as it is.
@@ -274,7 +274,7 @@ impl ManualClock {
     }
 
     fn now(&self) -> Stamp {
-        // Acquire: pairs with the AcqRel in `advance`.
+        // Acquire: pairs with the Release in `advance`.
         Stamp::from_micros(self.0.nanos.load(Ordering::Acquire) / 1_000)
     }
 

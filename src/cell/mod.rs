@@ -53,9 +53,9 @@
 //!   see in a terminal task, and its writer is told, since it finds the closed bit in what it added to.
 //!   Between closing and the terminal word such an addition can be seen and then not be counted; the
 //!   version still grows, because the transition does.
-//! * *A late time stamp after the end (I4).* `touch` exchanges `updated` only for a value that it loaded
-//!   before it found progress open; `end` closes first and then marks `updated` as ended. A touch that
-//!   loaded an earlier value fails; one that loads the newer one sees that progress is closed.
+//! * *A late time stamp after the end (I4).* `touch` exchanges `updated` only for the value that it
+//!   loaded, and `end` marks `updated` as ended, which no time is later than. A touch that loaded an
+//!   earlier value fails; one that loads the newer one sees the mark.
 //! * *Progress that the keeper does not see (I6, I12).* See `keeper.rs`.
 //! * *A plain store over somebody else's end.* The exclusive handle stores progress without asking, so
 //!   nobody else may end its task while it is open: a cancel is a request, and a lease makes the handle
@@ -215,10 +215,12 @@ impl<'a> Cell<'a> {
     #[inline(always)]
     fn look(self, id: TaskId) -> Result<Reading, Word> {
         let word = self.word();
+        // Relaxed: it has to be the tenant's own, whose store came before the id was known to anyone, and
+        // tells nothing but that.
+        let stamp = self.0[STAMP].load(Ordering::Relaxed);
         // Acquire, all of these: each keeps the second load of the word, below, behind it. They pair with
         // the Release stores in `occupy`; started also with `open`, total with `set_total`, updated with
         // `touch`, `touch_locked` and `end`.
-        let stamp = self.0[STAMP].load(Ordering::Acquire);
         let created = self.0[CREATED].load(Ordering::Acquire);
         let started = self.0[STARTED].load(Ordering::Acquire);
         let total = self.0[TOTAL].load(Ordering::Acquire);
@@ -248,19 +250,21 @@ impl<'a> Cell<'a> {
 
     /// Whether the line's present or, if it is vacant, last tenant is `id`.
     pub(crate) fn is_stamped(self, id: TaskId) -> bool {
-        // Acquire: pairs with the Release stores in `occupy`.
-        let stamp = self.0[STAMP].load(Ordering::Acquire);
-        let created = self.0[CREATED].load(Ordering::Acquire);
-        let started = self.0[STARTED].load(Ordering::Acquire);
+        // Relaxed, all of these: only the id's bits matter, and who asks has loaded the word of that
+        // tenant before, or has the id from it, and so does not see those of an earlier one.
+        let stamp = self.0[STAMP].load(Ordering::Relaxed);
+        let created = self.0[CREATED].load(Ordering::Relaxed);
+        let started = self.0[STARTED].load(Ordering::Relaxed);
         is_tenant(id, stamp, created, started)
     }
 
     /// The id of the present or last tenant of the line, which is line `slot`.
     pub(crate) fn tenant(self, slot: u32) -> TaskId {
-        // Acquire: pairs with the Release stores in `occupy`.
-        let stamp = self.0[STAMP].load(Ordering::Acquire);
-        let created = self.0[CREATED].load(Ordering::Acquire);
-        let started = self.0[STARTED].load(Ordering::Acquire);
+        // Relaxed, all of these: only the id's bits matter, and who asks has loaded the word of that
+        // tenant before, or has the id from it, and so does not see those of an earlier one.
+        let stamp = self.0[STAMP].load(Ordering::Relaxed);
+        let created = self.0[CREATED].load(Ordering::Relaxed);
+        let started = self.0[STARTED].load(Ordering::Relaxed);
         let place = created >> ID_SHIFT << ID_SHIFT | u64::from(slot) << 16 | started >> ID_SHIFT;
         TaskId::from_halves(place, stamp)
     }
@@ -278,9 +282,10 @@ impl<'a> Cell<'a> {
     pub(crate) fn occupy(self, id: TaskId, total: Option<u64>, now: Stamp, observed: bool) {
         let place = id.place();
         let vacant = self.word();
+        // Relaxed: the word below publishes it, and who sees it earlier finds only that it is not his.
+        self.0[STAMP].store(id.stamp(), Ordering::Relaxed);
         // Release, all of these: pairs with the Acquire loads in `read`. A reader that sees one of them
         // also sees that the word was vacated, which happened before the line came off the free list.
-        self.0[STAMP].store(id.stamp(), Ordering::Release);
         self.0[PROGRESS].store(CLOSED, Ordering::Release);
         self.0[TOTAL].store(total.map_or(0, |total| total | KNOWN), Ordering::Release);
         self.0[CREATED].store(place >> ID_SHIFT << ID_SHIFT | now.bits(), Ordering::Release);
@@ -307,13 +312,13 @@ impl<'a> Cell<'a> {
             if after == before {
                 return Ok((before, before));
             }
-            // AcqRel: Release pairs with the Acquire in `word`, so that whoever sees the new word sees
-            // what was stored for it; Acquire on failure, because the value is used as in `word`.
+            // Release: pairs with the Acquire in `word`, so that whoever sees the new word sees what was
+            // stored for it. Relaxed on failure: only a flag can have changed, and flags publish nothing.
             match self.0[WORD].compare_exchange_weak(
                 before.bits(),
                 after.bits(),
-                Ordering::AcqRel,
-                Ordering::Acquire,
+                Ordering::Release,
+                Ordering::Relaxed,
             ) {
                 Ok(_) => return Ok((before, after)),
                 Err(found) => before = Word::from_bits(found),
@@ -349,9 +354,9 @@ impl<'a> Cell<'a> {
 
     /// Stops counting, and gives what was counted. Before the word that says that the attempt is over.
     pub(crate) fn close(self) -> u64 {
-        // AcqRel: Release pairs with the Acquire of `progress` in `touch`; Acquire pairs with the Release
-        // of the additions, so that what was done before them is seen by whoever sees the end.
-        self.0[PROGRESS].fetch_or(CLOSED, Ordering::AcqRel) & COUNT_MASK
+        // Acquire: pairs with the Release of the additions, so that what was done before them is seen by
+        // whoever sees the end. Nothing new is published: an exchange passes on what the count publishes.
+        self.0[PROGRESS].fetch_or(CLOSED, Ordering::Acquire) & COUNT_MASK
     }
 
     /// Fixes `done` for good. Before the terminal word.
@@ -373,12 +378,11 @@ impl<'a> Cell<'a> {
         is_news
     }
 
-    /// Sets `updated` to the time of the end, and marks it, so that a `touch` under way fails. After
-    /// `close`.
+    /// Sets `updated` to the time of the end, and marks it, so that a `touch` under way fails.
     pub(crate) fn end(self, now: Stamp) {
-        // AcqRel: Release pairs with the Acquire load in `touch`, which thereby sees the closing. The
-        // Acquire half and the Relaxed failure publish nothing: the value alone matters.
-        let _ = self.0[UPDATED].fetch_update(Ordering::AcqRel, Ordering::Relaxed, |updated| {
+        // Release: pairs with the Acquire in `read`, as all fields do. Relaxed before it: `touch` and this
+        // need the value alone.
+        let _ = self.0[UPDATED].fetch_update(Ordering::Release, Ordering::Relaxed, |updated| {
             Some(now.bits().max(updated) | ENDED)
         });
     }
@@ -459,27 +463,27 @@ impl<'a> Cell<'a> {
     /// When the task last changed.
     #[inline(always)]
     pub(crate) fn updated(self) -> Stamp {
-        // Acquire: pairs with the Release of `touch`, `touch_locked` and `end`; after `settle` it sees
-        // what was noted before the `stir` that was undone.
-        Stamp::from_bits(self.0[UPDATED].load(Ordering::Acquire))
+        // Relaxed: a time and no more. After `settle` it is not older than what was noted before the `stir`
+        // that was undone: `settle` orders that.
+        Stamp::from_bits(self.0[UPDATED].load(Ordering::Relaxed))
     }
 
     /// Notes that progress was made at `now`, unless the attempt is over by then.
     pub(crate) fn touch(self, now: Stamp) {
-        // Acquire: pairs with the Release of `end`: who loads the time of the end sees the closing.
-        let mut updated = self.0[UPDATED].load(Ordering::Acquire);
+        // Relaxed: the exchange decides, and the end is marked in what it exchanges.
+        let mut updated = self.0[UPDATED].load(Ordering::Relaxed);
         loop {
-            // Acquire: pairs with the Release of `close`. It also keeps the exchange behind this look.
-            let closed = self.0[PROGRESS].load(Ordering::Acquire) & CLOSED != 0;
+            // Relaxed: a first look. Between attempts a time that is noted late contradicts nothing.
+            let closed = self.0[PROGRESS].load(Ordering::Relaxed) & CLOSED != 0;
             if closed || updated >= now.bits() {
                 return;
             }
-            // Release: pairs with the Acquire in `read` and `updated`. Acquire on failure: as above.
+            // Release: pairs with the Acquire in `read`. Relaxed on failure: as above.
             match self.0[UPDATED].compare_exchange_weak(
                 updated,
                 now.bits(),
                 Ordering::Release,
-                Ordering::Acquire,
+                Ordering::Relaxed,
             ) {
                 Ok(_) => return,
                 Err(found) => updated = found,
@@ -491,14 +495,15 @@ impl<'a> Cell<'a> {
 
     /// Marks the task as observed from now on.
     pub(crate) fn observe(self) {
-        // AcqRel: as all exchanges of the word, so that a chain of them is not broken here.
-        self.0[WORD].fetch_or(Word::OBSERVED, Ordering::AcqRel);
+        // Relaxed: an exchange passes on what the word publishes, and the flag publishes nothing itself: who
+        // misses it is sampled all the same, since who sets it stirs the task.
+        self.0[WORD].fetch_or(Word::OBSERVED, Ordering::Relaxed);
     }
 
     /// Takes that mark away: nobody observes the task any more.
     pub(crate) fn ignore(self) {
-        // AcqRel: as in `observe`.
-        self.0[WORD].fetch_and(!Word::OBSERVED, Ordering::AcqRel);
+        // Relaxed: as in `observe`.
+        self.0[WORD].fetch_and(!Word::OBSERVED, Ordering::Relaxed);
     }
 
     /// Marks the task as stirred; gives whether it was not before, and so must go on the keeper's list.
@@ -506,15 +511,15 @@ impl<'a> Cell<'a> {
     /// Always an exchange, even if the mark is there: either it comes before the keeper's `settle`, which
     /// then sees what was noted before it, or it finds the mark gone.
     pub(crate) fn stir(self) -> bool {
-        // AcqRel: Release pairs with the Acquire of `settle`; Acquire as in `observe`.
-        let before = self.0[WORD].fetch_or(Word::STIRRED, Ordering::AcqRel);
+        // Release: pairs with the Acquire of `settle`.
+        let before = self.0[WORD].fetch_or(Word::STIRRED, Ordering::Release);
         !Word::from_bits(before).is_stirred()
     }
 
     /// Takes the mark away; what was noted before a `stir` that this undoes is seen afterwards.
     pub(crate) fn settle(self) {
-        // AcqRel: Acquire pairs with the Release of `stir`; Release as in `observe`.
-        self.0[WORD].fetch_and(!Word::STIRRED, Ordering::AcqRel);
+        // Acquire: pairs with the Release of `stir`.
+        self.0[WORD].fetch_and(!Word::STIRRED, Ordering::Acquire);
     }
 }
 

@@ -14,6 +14,10 @@ models![
     i2_poll_against_block_and_resume,
     i2_poll_against_two_totals,
     i2_poll_against_the_time_of_a_change,
+    i2_poll_against_the_time_of_the_end,
+    i2_poll_against_the_time_of_progress,
+    i2_poll_against_a_retry_and_a_cancel,
+    i2_poll_against_a_retry_that_counts_nothing large,
     i2_details_against_messages,
     i2_poll_against_a_request_to_cancel large,
     i2_poll_while_the_keeper_marks large,
@@ -168,6 +172,84 @@ fn i2_poll_against_the_time_of_a_change() {
         State::Blocked => assert!(seen >= first + STEP && seen <= last),
         _ => assert_eq!(seen, last),
     }
+}
+
+/// I2. As above, when the second change is the end.
+fn i2_poll_against_the_time_of_the_end() {
+    let (store, clock) = store(1);
+    let mut task = running(&store);
+    let (id, before) = (task.id(), task.status().unwrap());
+    clock.advance(STEP);
+    let worker = thread::spawn(move || {
+        task.block().unwrap();
+        clock.advance(STEP);
+        task.succeed(()).unwrap();
+        task
+    });
+    let poller = poller(&store, id);
+    drop(worker.join().unwrap());
+    let [status] = poller.join().unwrap();
+    let ahead = status.updated_at().duration_since(before.updated_at()).unwrap();
+    assert!(status.version() != before.version() || ahead <= STEP, "{status:?}");
+}
+
+/// I2. As above, when the second change is progress that is noted at a new tick.
+fn i2_poll_against_the_time_of_progress() {
+    let (store, clock) = store(1);
+    let mut task = running(&store);
+    let (id, before) = (task.id(), task.status().unwrap());
+    clock.advance(STEP);
+    let worker = {
+        let store = store.clone();
+        thread::spawn(move || {
+            task.block().unwrap();
+            clock.advance(STEP);
+            store.tick();
+            task.advance(1).unwrap();
+            task
+        })
+    };
+    let poller = poller(&store, id);
+    drop(worker.join().unwrap());
+    let [status] = poller.join().unwrap();
+    let ahead = status.updated_at().duration_since(before.updated_at()).unwrap();
+    assert!(status.version() != before.version() || ahead <= STEP, "{status:?}");
+}
+
+/// I2. A poll races with a retry and a cancel before the second start: the time of the first start goes
+/// with the first attempt.
+fn i2_poll_against_a_retry_and_a_cancel() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let (id, first) = (task.id(), task.status().unwrap());
+    let worker = thread::spawn(move || {
+        task.retry().unwrap();
+        task.cancel().unwrap();
+        task
+    });
+    let poller = poller(&store, id);
+    drop(worker.join().unwrap());
+    let [status] = poller.join().unwrap();
+    let expected = if status.state() == State::Running { first.started_at() } else { None };
+    assert_eq!(status.started_at(), expected, "{status:?}");
+}
+
+/// I2. A poll races with an increment, a block, and a retry: with the first word there is no progress of
+/// a later time than one change.
+fn i2_poll_against_a_retry_that_counts_nothing() {
+    let (store, _clock) = store(1);
+    let task = running(&store).share();
+    let (id, before) = (task.id(), task.status().unwrap().version());
+    let worker = thread::spawn(move || {
+        task.block().unwrap();
+        task.advance(1).unwrap();
+        task.retry().unwrap();
+        task
+    });
+    let poller = poller(&store, id);
+    drop(worker.join().unwrap());
+    let [status] = poller.join().unwrap();
+    assert!(status.state() != State::Running || (status.done(), status.version()) == (0, before));
 }
 
 /// I2. Details are read while two messages are set: message and version go together.

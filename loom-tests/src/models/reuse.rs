@@ -9,6 +9,7 @@ use crate::scene::{STEP, create, running, store};
 models![
     i7_a_stale_poll_against_a_new_tenant,
     i7_a_stale_poll_against_reuse large,
+    i7_a_stale_poll_against_what_is_told_of_the_next_tenant large,
     i7_a_stale_poll_across_the_end_and_reuse large,
     i7_a_stale_wait_against_reuse large,
     i7_two_creates_for_the_last_line,
@@ -79,6 +80,32 @@ fn i7_a_stale_poll_against_reuse() {
     assert!(poller.join().unwrap().is_none_or(|status| status == last));
     assert_eq!(second.status().unwrap().done(), 0);
     assert_eq!(store.get(id), None);
+}
+
+/// I7. A terminal task is polled while the next tenant of its line works and says so: what those who
+/// observe that one were told is kept where a terminal task has its count.
+fn i7_a_stale_poll_against_what_is_told_of_the_next_tenant() {
+    let (store, _clock) = store(1);
+    let task = ended(&store);
+    let (id, last) = (task.id(), task.status().unwrap());
+    let worker = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let _ = store.remove(id).unwrap();
+            drop(task);
+            let mut second = running(&store);
+            second.advance(4).unwrap();
+            second.set_message("half").unwrap();
+            second
+        })
+    };
+    let poller = {
+        let store = store.clone();
+        thread::spawn(move || store.get(id))
+    };
+    let second = worker.join().unwrap();
+    assert!(poller.join().unwrap().is_none_or(|status| status == last));
+    drop(second);
 }
 
 /// I7, I2. A running task is polled while it ends, is removed and makes room for another: each poll finds
