@@ -257,14 +257,16 @@ def models_by_cost(binary, progress):
 
 
 class Progress:
-    """What has been found for this state of the tree; and who noticed the last time, to try it first."""
+    """What has been found for this state of the store; and who noticed the last time, to try it first.
+
+    That a model is added or improved takes nothing away: `verify` runs those that the table names again.
+    """
 
     def __init__(self):
         self.path = WORK / "progress.json"
         self.tree = hashlib.sha256()
-        for folder in [ROOT / "src", HERE / "src"]:
-            for file in sorted(folder.rglob("*.rs")):
-                self.tree.update(file.read_bytes())
+        for file in sorted((ROOT / "src").rglob("*.rs")):
+            self.tree.update(file.read_bytes())
         stored = json.loads(self.path.read_text()) if self.path.exists() else {}
         self.hints = stored.get("hints", {}) | {row: by for row, by in table().items() if by.startswith("i")}
         self.mutants = stored.get("mutants", {})
@@ -292,16 +294,18 @@ def try_one(progress, row, models, seconds, binary, choice=None):
 
 def run(arguments):
     progress = Progress()
+    for mutation in entries().get("mutation", []):
+        mutated(mutation)  # Before anything is built: whether its text is there.
     binary = build_switched()
     models = models_by_cost(binary, progress)
     for row, number, weaker in weakenings():
-        if row not in progress.found:
+        if not progress.found.get(row):
             try_one(progress, row, models, arguments.seconds, binary, f"{number}={weaker}")
     for mutation in entries().get("mutation", []):
         row, changed = mutation["name"], mutated(mutation)
         # A mutation that says something else now is another one.
         digest = hashlib.sha256(json.dumps(changed).encode()).hexdigest()
-        if progress.mutants.get(row) == digest and row in progress.found:
+        if progress.mutants.get(row) == digest and progress.found.get(row):
             continue
         progress.mutants[row] = digest
         mutant = build_mutant(mutation)
@@ -353,8 +357,12 @@ def table():
     """What the table says: row → the model, or the reason."""
     if not TABLE.exists():
         return {}
-    rows = re.findall(r"^\| (?!site|mutation|--)(.+?) \| (?:(.*) \| )?`?([^|`]+)`? \|$", TABLE.read_text(), re.M)
-    return {row: by.strip() for row, _, by in rows}
+    known = {}
+    for line in TABLE.read_text().splitlines():
+        cells = line.strip("| ").split(" | ")
+        if line.startswith("| ") and len(cells) > 1 and cells[-1] not in ("noticed by", "---"):
+            known[cells[0]] = re.sub(r"^`(\w+)`$", r"\1", cells[-1])
+    return known
 
 
 def write_table(found):

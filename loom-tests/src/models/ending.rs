@@ -19,6 +19,7 @@ models![
     i3_two_cancel_what_is_pending,
     i4_an_addition_against_the_end,
     i4_two_additions_against_the_end,
+    i4_an_addition_against_a_retry,
     i4_a_raise_against_the_end,
     i4_a_large_addition_against_the_end,
     i4_a_time_of_progress_against_the_end,
@@ -214,6 +215,19 @@ fn i4_two_additions_against_the_end() {
     let ended = store.get(id).unwrap();
     let added: u64 = adders.map(|adder| adder.join().unwrap()).into_iter().sum();
     assert_eq!((ended.done(), store.get(id).unwrap()), (added, ended));
+}
+
+/// I4, I3. An addition races with a retry: once its writer has seen that the task is pending again, it is
+/// refused, since the next start would take it away.
+fn i4_an_addition_against_a_retry() {
+    let (store, _clock) = store(1);
+    let task = running(&store).share();
+    let other = task.clone();
+    let adder = thread::spawn(move || (other.status().unwrap().state(), other.advance(1).is_ok()));
+    task.retry().unwrap();
+    let (seen, counted) = adder.join().unwrap();
+    assert!(seen == State::Running || !counted);
+    assert_eq!(task.status().unwrap().done(), 0);
 }
 
 /// I4. Two raise the count, to different values, while a third ends the task.

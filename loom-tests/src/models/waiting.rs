@@ -21,6 +21,7 @@ models![
     i6_a_wait_against_the_end,
     i6_two_wait_for_the_end,
     i6_a_wait_against_the_end_and_the_removal,
+    i6_a_seat_against_the_end,
     i6_a_change_against_a_start,
     i6_a_change_against_two_messages,
     i6_a_waiter_for_cancellation_against_a_request,
@@ -32,7 +33,7 @@ models![
     i6_a_sleeper_is_woken_by_the_end,
     i6_a_sleeper_is_woken_by_a_message,
     i6_a_stream_against_a_whole_life large,
-    i6_a_time_out_against_the_end large,
+    i6_a_time_out_against_the_end,
     i6_progress_against_a_new_watcher large,
     i6_silent_progress_against_a_tick,
     i6_a_counters_progress_against_a_tick,
@@ -118,6 +119,22 @@ fn i6_a_wait_against_the_end_and_the_removal() {
         Ok(status) => assert_eq!(status, last),
         Err(why) => assert_eq!((why, waited), (Absent::Gone(Some(GoneReason::Removed)), false)),
     }
+}
+
+/// I6. A waiter takes its seat while the task ends. It looks only when the task has been removed, and
+/// learns of the end all the same.
+fn i6_a_seat_against_the_end() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let id = task.id();
+    let maker = {
+        let store = store.clone();
+        thread::spawn(move || store.wait(id))
+    };
+    task.succeed(()).unwrap();
+    let mut waiting = maker.join().unwrap();
+    let last = store.remove(id).unwrap();
+    assert_eq!(poll(&mut waiting, Waker::noop()), Poll::Ready(Ok(last)));
 }
 
 /// I6. A waiter for any change comes while the task is started.
