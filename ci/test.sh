@@ -27,6 +27,7 @@ budget      no hot call does more to shared memory, or takes more instructions, 
 shuttle     scenarios of the whole store under 100,000 schedules
 histories   what real threads are answered is linearizable
 tsan        ThreadSanitizer has nothing to report
+bench       the benches and the report run, at their smallest, and their checks hold
 unit        the tests and doc tests of all packages; the documentation builds without a warning
 browser     the dashboard in headless Chromium, which it installs where it is missing
 END

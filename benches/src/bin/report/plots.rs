@@ -12,6 +12,16 @@ use crate::results::{Results, Row, Tail};
 
 const SIZE: (u32, u32) = (900, 560);
 
+/// Subjects for which a plot has no room.
+const IN_TABLES_ONLY: [&str; 6] = [
+    "papaya, pinned once",
+    "scc HashIndex, guarded once",
+    "idr-ebr, guarded once",
+    "ArcSwap<HashMap>",
+    "DashMap<watch>",
+    "unsynchronised HashMap",
+];
+
 /// One line of a plot.
 struct Line {
     name: String,
@@ -84,7 +94,9 @@ fn plots(results: &Results) -> Vec<Plot> {
 
 fn lines(results: &Results, is_in: impl Fn(&Row) -> bool, point: impl Fn(&Row) -> (f64, f64)) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
-    for row in results.results.iter().filter(|row| is_in(row)) {
+    for row in
+        results.results.iter().filter(|row| is_in(row) && !IN_TABLES_ONLY.contains(&row.subject.as_str()))
+    {
         match lines.iter_mut().find(|line| line.name == row.subject) {
             Some(line) => line.points.push(point(row)),
             None => lines.push(Line { name: row.subject.clone(), points: vec![point(row)] }),
@@ -121,7 +133,7 @@ fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
 }
 
 /// Colours that differ in light as well as in hue; the store's own is the first.
-const COLOURS: [RGBColor; 8] = [
+const COLOURS: [RGBColor; 11] = [
     RGBColor(0, 90, 181),
     RGBColor(220, 50, 32),
     RGBColor(26, 133, 90),
@@ -130,6 +142,9 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(211, 95, 183),
     RGBColor(120, 120, 120),
     RGBColor(225, 165, 0),
+    RGBColor(90, 40, 140),
+    RGBColor(150, 170, 30),
+    RGBColor(40, 40, 40),
 ];
 
 fn draw<B: DrawingBackend>(plot: &Plot, area: DrawingArea<B, Shift>) -> Result<(), String> {

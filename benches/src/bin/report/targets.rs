@@ -123,25 +123,23 @@ impl Results {
 
     /// Each target with what was measured of it.
     pub(crate) fn judge(&mut self) {
-        let mut targets = self.polls();
+        let mut targets = self.polls_by_minted_id();
+        targets.extend(self.other_polls());
         targets.extend(self.writes());
         targets.extend(self.lives());
         targets.extend(self.waits());
         self.targets = targets;
     }
 
-    fn polls(&self) -> Vec<Verdict> {
-        let read = |row: &Row| row.scenario == "poll, uniform" || row.scenario == "poll, zipf";
+    fn polls_by_minted_id(&self) -> Vec<Verdict> {
+        let large = |row: &Row| is_read(row) && row.tasks >= 1_000_000;
         let hot = |row: &Row| row.scenario == "poll, hot+writer" && row.threads == 2;
-        let large = |row: &Row| read(row) && row.tasks >= 1_000_000;
-        let held = |row: &Row| row.scenario == "poll, hot" || (read(row) && row.tasks <= 1000);
-        let page = |row: &Row| row.scenario == "poll, pages of 100";
         vec![
             verdict(
                 "poll by minted id, beside the fastest map peer",
                 Bound::AtLeast(3.0),
                 "×",
-                self.speedups("inflight", &MAPS, read),
+                self.speedups("inflight", &MAPS, is_read),
                 "Where all tasks fit in the nearest cache a map's poll costs little more than hashing and one \
                  probe, and nothing is left to save but instructions. Next: fewer loads of the line in \
                  `get`, and a `Status` that is taken apart later.",
@@ -150,7 +148,7 @@ impl Results {
                 "poll by minted id, beside idr-ebr and sharded-slab",
                 Bound::AtLeast(2.0),
                 "×",
-                self.speedups("inflight", &SLABS, read),
+                self.speedups("inflight", &SLABS, is_read),
                 "The slabs find their line as directly; what they pay for is the guard. With the guard taken \
                  once for many polls, and all tasks in the nearest cache, little of that is left. Next: as \
                  above.",
@@ -159,7 +157,7 @@ impl Results {
                 "poll by minted id, beside Mutex<HashMap>",
                 Bound::AtLeast(5.0),
                 "×",
-                self.speedups("inflight", &MUTEX, read),
+                self.speedups("inflight", &MUTEX, is_read),
                 "On one thread the mutex is never contended, and its map has the struct in place: two atomic \
                  operations and one or two lines. Next: as above.",
             ),
@@ -179,11 +177,18 @@ impl Results {
                 "Peers that are pinned or guarded once share no line that readers write, either; with one \
                  task, all they do is hash and probe. Next: as in the first row.",
             ),
+        ]
+    }
+
+    fn other_polls(&self) -> Vec<Verdict> {
+        let held = |row: &Row| row.scenario == "poll, hot" || (is_read(row) && row.tasks <= 1000);
+        let page = |row: &Row| row.scenario == "poll, pages of 100";
+        vec![
             verdict(
                 "poll by a client's UUID, beside a plain DashMap",
                 Bound::AtLeast(1.0),
                 "×",
-                self.speedups("inflight, client's UUID", &["DashMap"], read),
+                self.speedups("inflight, client's UUID", &["DashMap"], is_read),
                 "It is the look-up in the DashMap plus the checked read of the line, against the look-up and \
                  an unchecked read. Next: keep the slot beside the UUID in the alias map, nothing else.",
             ),
@@ -362,6 +367,11 @@ impl Results {
             ),
         ]
     }
+}
+
+/// Polls of tasks that are there, all of them or mostly some, while nobody writes.
+fn is_read(row: &Row) -> bool {
+    row.scenario == "poll, uniform" || row.scenario == "poll, zipf"
 }
 
 /// Cost per changed task at the most changes over that at the fewest, or the other way round. The rows have the number of changed
