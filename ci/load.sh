@@ -33,8 +33,21 @@ start_service() {
     path=$(awk '/^path/ { print $2 }' "$work/addresses")
     pid=$(awk '/^pid/ { print $2 }' "$work/addresses")
 }
-rate() { # URL [HEADER]: requests a second
-    wrk -t 1 -c 32 -d "${seconds}s" ${2:+-H "$2"} "$1" | awk '/^Requests\/sec/ { print $2 }'
+# Requests a second, and the microseconds of processor time that the service spent on each: the second is
+# hardly touched by what else the machine does.
+ticks() { awk '{ print $14 + $15 }' "/proc/$pid/stat"; }
+run() { # URL [HEADER]
+    local before
+    before=$(ticks)
+    wrk -t 1 -c 32 -d "${seconds}s" ${2:+-H "$2"} "$1" |
+        awk -v before="$before" -v stat="/proc/$pid/stat" -v hz="$(getconf CLK_TCK)" '
+            / requests in / { count = $1 }
+            /^Requests\/sec/ { rate = $2 }
+            END {
+                getline line < stat
+                split(line, field, " ")
+                printf "%.0f %.2f\n", rate, (field[14] + field[15] - before) * 1e6 / hz / count
+            }'
 }
 median() { sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'; }
 rss() { awk '/^VmRSS/ { print $2 }' "/proc/$pid/status"; }
@@ -45,26 +58,30 @@ echo "machine: $(nproc) cores, load $(cut -d' ' -f1-3 /proc/loadavg); wrk -t 1 -
 echo "body: $(awk '/^bytes/ { print $2 }' "$work/addresses") bytes"
 # One after the other in each round, so that what else the machine does meets all three.
 for round in $(seq "$rounds"); do
-    b=$(rate "$bare$path") p=$(rate "$service$path") n=$(rate "$service$path" "If-None-Match: $etag")
-    echo "$b" >>"$work/b"; echo "$p" >>"$work/p"; echo "$n" >>"$work/n"
-    awk -v b="$b" -v p="$p" -v n="$n" 'BEGIN { print p / b }' >>"$work/pb"
-    awk -v b="$b" -v p="$p" -v n="$n" 'BEGIN { print n / p }' >>"$work/np"
-    echo "round $round: bare $b/s, polls $p/s, 304s $n/s"
+    read -r bare_rate bare_cpu < <(run "$bare$path")
+    read -r poll_rate poll_cpu < <(run "$service$path")
+    read -r same_rate same_cpu < <(run "$service$path" "If-None-Match: $etag")
+    echo "round $round: bare $bare_rate/s $bare_cpu us, polls $poll_rate/s $poll_cpu us, 304s $same_rate/s $same_cpu us"
+    echo "$bare_rate $bare_cpu $poll_rate $poll_cpu $same_rate $same_cpu" >>"$work/rounds"
 done
-echo "polls: $(median <"$work/p")/s, a bare axum route with a body of that size: $(median <"$work/b")/s, ratio $(median <"$work/pb") (median of the rounds' ratios)"
-echo "304s: $(median <"$work/n")/s, $(median <"$work/np") of the 200s"
+column() { awk '{ print $'"$1"' }' "$work/rounds" | median; }
+ratio() { awk '{ print $'"$1"' / $'"$2"' }' "$work/rounds" | median; }
+echo "a bare axum route with a body of that size: $(column 1)/s, $(column 2) us of processor time each"
+echo "polls: $(column 3)/s, $(column 4) us; rate $(ratio 3 1) of the bare route's, time $(ratio 4 2)"
+echo "304s: $(column 5)/s, $(column 6) us; rate $(ratio 5 3) of the polls', time $(ratio 6 4)"
+echo "(medians over the rounds; ratios are taken within each round)"
 
 echo "mixed: 1,000 polls/s and 200 updates/s by schedule, with 1,000 streams of single tasks"
 "$load" mixed "${service#http://}" 1000 $((seconds * 3))
 
 before=$(rss)
-alone=$(rate "$service$path")
+read -r alone _ < <(run "$service$path")
 rm -f "$work/idle" && mkfifo "$work/idle"
 "$load" idle "${service#http://}" 10000 <"$work/idle" >"$work/opened" 3>&- &
 exec 4>"$work/idle"
 until grep -q ^open "$work/opened"; do sleep 0.2; done
 after=$(rss)
-beside=$(rate "$service$path")
+read -r beside _ < <(run "$service$path")
 echo "idle: 10,000 streams of all events: $(((after - before) * 1024 / 10000)) bytes each (resident memory of the process, $before kB to $after kB)"
 echo "polls beside them: $beside/s; without: $alone/s"
 exec 3>&- 4>&-

@@ -14,6 +14,7 @@ use inflight::{Absent, Details, Status, Store, TaskId, Version};
 use crate::auth::Caller;
 use crate::hub::Hub;
 use crate::idempotency::Replays;
+use crate::meters::Meters;
 use crate::options::Options;
 use crate::pacing::Pace;
 use crate::problem::{Kind, Problem};
@@ -35,6 +36,7 @@ pub(crate) struct App {
     /// Whose tasks they are; only kept where a token is bound to a tenant.
     pub(crate) tenants: Option<Tenants>,
     pub(crate) gate: Gate,
+    pub(crate) meters: Meters,
 }
 
 impl App {
@@ -49,6 +51,7 @@ impl App {
             replays: Replays::new(options.idempotency_keys, options.idempotency_ttl),
             tenants: tenants.then(|| Tenants::new(options.tenant_label.clone())),
             gate: Gate::default(),
+            meters: Meters::new(),
             options,
         })
     }

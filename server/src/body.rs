@@ -58,6 +58,22 @@ where
     value.map_err(serde::de::Error::custom)
 }
 
+/// A whole number, or `null`. JSON has one sort of numbers: 7.0 is as whole as 7.
+pub(crate) fn whole<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: TryFrom<u64>,
+    D: serde::Deserializer<'de>,
+{
+    use serde::de::Error;
+    const ABOVE: f64 = 18_446_744_073_709_551_616.0;
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    let is_whole = |float: &f64| float.fract() == 0.0 && (0.0..ABOVE).contains(float);
+    let whole = number.as_u64().or_else(|| number.as_f64().filter(is_whole).map(|float| float as u64));
+    let fit = whole.and_then(|whole| T::try_from(whole).ok());
+    fit.map(Some)
+        .ok_or_else(|| D::Error::custom(format!("{number} is not a whole number in the range of this")))
+}
+
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();

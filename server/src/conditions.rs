@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hyper::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use inflight::Version;
 
 use crate::problem::Problem;
@@ -15,6 +15,8 @@ pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("prefe
 pub(crate) enum Tags {
     /// `*`: whatever there is.
     Any,
+    /// One strong tag, as nearly all requests have it: what is between the quotes.
+    One(HeaderValue),
     /// These: weak or not, and what is between the quotes.
     These(Vec<(bool, String)>),
 }
@@ -29,10 +31,12 @@ impl Tags {
     }
 
     fn read(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Self>, Problem> {
-        let mut lines = headers.get_all(name).iter().peekable();
-        if lines.peek().is_none() {
-            return Ok(None);
+        let mut lines = headers.get_all(name).iter();
+        let Some(first) = lines.next() else { return Ok(None) };
+        if lines.next().is_none() && is_one_tag(first.as_bytes()) {
+            return Ok(Some(Tags::One(first.clone())));
         }
+        let lines = headers.get_all(name).iter();
         let bad = || Problem::bad(format!("{name} is a list of entity tags, each in double quotes, or *"));
         let mut tags = Vec::new();
         for line in lines {
@@ -52,6 +56,7 @@ impl Tags {
     pub(crate) fn match_strongly(&self, version: Version) -> bool {
         match self {
             Tags::Any => true,
+            Tags::One(tag) => is_tag_of(tag, version),
             Tags::These(tags) => {
                 let version = version.to_string();
                 tags.iter().any(|(weak, tag)| !weak && *tag == version)
@@ -63,12 +68,25 @@ impl Tags {
     pub(crate) fn match_weakly(&self, version: Version) -> bool {
         match self {
             Tags::Any => true,
+            Tags::One(tag) => is_tag_of(tag, version),
             Tags::These(tags) => {
                 let version = version.to_string();
                 tags.iter().any(|(_, tag)| *tag == version)
             }
         }
     }
+}
+
+/// Whether these bytes are one strong entity tag and nothing else.
+fn is_one_tag(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'"', tag @ .., b'"'] if tag.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'"'))
+}
+
+fn is_tag_of(tag: &HeaderValue, version: Version) -> bool {
+    // A version has one spelling, so it is the text that is compared.
+    let bytes = tag.as_bytes();
+    let text = bytes.get(1..bytes.len().saturating_sub(1)).and_then(|text| std::str::from_utf8(text).ok());
+    text.and_then(|text| text.parse::<Version>().ok()) == Some(version)
 }
 
 fn parse_tags(line: &str, tags: &mut Vec<(bool, String)>) -> Option<()> {
@@ -105,7 +123,6 @@ pub(crate) fn wait(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
 
     fn headers(name: HeaderName, lines: &[&str]) -> HeaderMap {
         lines.iter().map(|line| (name.clone(), HeaderValue::from_str(line).unwrap())).collect()

@@ -56,9 +56,11 @@ pub(crate) struct CreateTask {
     parent_id: Option<String>,
     /// The task is lost if nothing is heard of its worker for that long.
     #[schema(minimum = 1)]
+    #[serde(default, deserialize_with = "body::whole")]
     lease_ms: Option<u64>,
     /// For how long it is kept after its end, instead of what the service is set to.
     #[schema(minimum = 0)]
+    #[serde(default, deserialize_with = "body::whole")]
     ttl_ms: Option<u64>,
 }
 
@@ -77,6 +79,7 @@ enum InitialState {
 struct NewProgress {
     /// How much there is to do.
     #[schema(minimum = 0, maximum = 1152921504606846975_u64)]
+    #[serde(default, deserialize_with = "body::whole")]
     total: Option<u64>,
     /// What it counts.
     #[schema(max_length = 32, example = "pages")]
@@ -93,7 +96,7 @@ struct NewProgress {
     path = "/v1/tasks",
     params(
         ("Operation-Id" = Option<String>, Header, format = Uuid, description = "The client's own id for the task"),
-        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!#-~]{1,255}$", description = "The same key and request give the same answer; 422 for another request"),
+        ("Idempotency-Key" = Option<String>, Header, pattern = r"^[\t -~]{1,255}$", description = "The same key and request give the same answer; 422 for another request"),
     ),
     request_body(content = CreateTask),
     responses(

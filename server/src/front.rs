@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 use crate::app::Shared;
 use crate::auth::Caller;
 use crate::hub::Hub;
-use crate::meters::{Meters, Route};
+use crate::meters::Route;
 use crate::problem::{Kind, Problem};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -31,12 +31,11 @@ const MAX_REQUEST_ID: usize = 64;
 #[derive(Clone)]
 pub(crate) struct FrontLayer {
     app: Shared,
-    meters: Arc<Meters>,
 }
 
 impl FrontLayer {
     pub(crate) fn new(app: Shared) -> Self {
-        Self { app, meters: Arc::new(Meters::new()) }
+        Self { app }
     }
 }
 
@@ -44,7 +43,7 @@ impl<S> Layer<S> for FrontLayer {
     type Service = Front<S>;
 
     fn layer(&self, inner: S) -> Front<S> {
-        Front { inner, app: Arc::clone(&self.app), meters: Arc::clone(&self.meters) }
+        Front { inner, app: Arc::clone(&self.app) }
     }
 }
 
@@ -52,7 +51,6 @@ impl<S> Layer<S> for FrontLayer {
 pub(crate) struct Front<S> {
     inner: S,
     app: Shared,
-    meters: Arc<Meters>,
 }
 
 impl<S> Service<Request> for Front<S>
@@ -70,7 +68,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         Hub::start(&self.app);
-        let visit = Visit::begin(&self.app, &self.meters, &request);
+        let visit = Visit::begin(&self.app, &request);
         let caller = match admit(&self.app, &mut request) {
             Ok(caller) => caller,
             Err(problem) => {
@@ -141,7 +139,6 @@ fn without_port(authority: &str) -> &str {
 /// One request on its way.
 struct Visit {
     app: Shared,
-    meters: Arc<Meters>,
     route: Route,
     method: Method,
     path: OriginalPath,
@@ -159,12 +156,11 @@ impl OriginalPath {
 }
 
 impl Visit {
-    fn begin(app: &Shared, meters: &Arc<Meters>, request: &Request) -> Self {
+    fn begin(app: &Shared, request: &Request) -> Self {
         app.gate.enter();
         let uri = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0);
         Self {
             app: Arc::clone(app),
-            meters: Arc::clone(meters),
             route: Route::of(request.uri().path()),
             method: request.method().clone(),
             path: OriginalPath(uri.clone()),
@@ -186,7 +182,7 @@ impl Visit {
         }
         let status = response.status();
         let took = self.since.elapsed();
-        self.meters.record(self.route, status, took);
+        self.app.meters.record(self.route, status, took);
         tracing::debug!(
             request_id,
             method = %self.method,

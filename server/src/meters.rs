@@ -91,6 +91,7 @@ impl Route {
 const CLASSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "other"];
 
 /// One counter per route and class, and one histogram per route, asked for once.
+#[derive(Debug)]
 pub(crate) struct Meters {
     answered: Vec<[Counter; CLASSES.len()]>,
     latency: Vec<Histogram>,

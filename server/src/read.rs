@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use hyper::header::{
@@ -45,13 +45,15 @@ pub(crate) async fn read(
     State(app): State<Shared>,
     caller: Caller,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, Problem> {
     caller.must(Scope::Read)?;
     let id = parse_id(&id)?;
-    let seen = Tags::if_none_match(&headers)?;
+    // Not as an extractor, which would copy them all.
+    let headers = request.headers();
+    let seen = Tags::if_none_match(headers)?;
     let mut applied = None;
-    if let Some(asked) = conditions::wait(&headers) {
+    if let Some(asked) = conditions::wait(headers) {
         let span = asked.min(app.options.wait_limit);
         app.wait(&caller, id, seen.as_ref(), span).await?;
         applied = Some(span);

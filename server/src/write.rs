@@ -37,6 +37,7 @@ pub(crate) struct PatchTask {
     /// What is being done, in a few words.
     status_message: Option<String>,
     /// The attempt that this is about; refused if the task is in another.
+    #[serde(default, deserialize_with = "body::whole")]
     attempt: Option<u32>,
 }
 
@@ -54,12 +55,15 @@ enum PatchState {
 struct PatchProgress {
     /// How much is done; not less than before.
     #[schema(minimum = 0, maximum = 1152921504606846975_u64)]
+    #[serde(default, deserialize_with = "body::whole")]
     done: Option<u64>,
     /// How much more is done.
     #[schema(minimum = 0, maximum = 1152921504606846975_u64)]
+    #[serde(default, deserialize_with = "body::whole")]
     advance: Option<u64>,
     /// How much there is to do.
     #[schema(minimum = 0, maximum = 1152921504606846975_u64)]
+    #[serde(default, deserialize_with = "body::whole")]
     total: Option<u64>,
 }
 
@@ -71,6 +75,7 @@ pub(crate) struct Succeed {
     #[schema(value_type = Option<serde_json::Value>)]
     result: Option<Box<RawValue>>,
     /// The attempt that this is about; refused if the task is in another.
+    #[serde(default, deserialize_with = "body::whole")]
     attempt: Option<u32>,
 }
 
@@ -84,6 +89,7 @@ pub(crate) struct Fail {
     #[serde(default)]
     reason: ReasonName,
     /// The attempt that this is about; refused if the task is in another.
+    #[serde(default, deserialize_with = "body::whole")]
     attempt: Option<u32>,
 }
 
@@ -119,6 +125,7 @@ pub(crate) struct Cancel {
     #[serde(default)]
     confirm: bool,
     /// The attempt that this is about; refused if the task is in another.
+    #[serde(default, deserialize_with = "body::whole")]
     attempt: Option<u32>,
 }
 
@@ -127,6 +134,7 @@ pub(crate) struct Cancel {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Plain {
     /// The attempt that this is about; refused if the task is in another.
+    #[serde(default, deserialize_with = "body::whole")]
     attempt: Option<u32>,
 }
 

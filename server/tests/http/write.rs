@@ -165,6 +165,9 @@ async fn a_patch_is_made_as_a_whole_or_not_at_all() {
         assert_eq!(service.get(&path).await.json(), before, "{body}");
     }
     assert_eq!(service.patch(&path, "{}").await.json(), before, "nothing is nothing");
+    let whole = service.patch(&path, r#"{"progress":{"done":4.0},"attempt":1.0}"#).await;
+    assert_eq!(whole.json()["progress"]["done"], 4, "4.0 is whole");
+    service.patch(&path, r#"{"progress":{"done":4.5}}"#).await.assert_problem(400, "bad-request");
 }
 
 #[tokio::test]
