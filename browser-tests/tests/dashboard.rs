@@ -134,7 +134,9 @@ async fn all_of_it_can_be_done_by_keyboard() {
     until_kinds(&browser, "three two one batch").await;
     let chosen = "document.querySelector('.row.chosen .kind b')?.textContent";
 
-    browser.keys(&["j", DOWN, DOWN, UP]).await;
+    browser.keys(&[HOME]).await;
+    browser.until(&format!("{chosen} === 'three'")).await;
+    browser.keys(&[DOWN, "j", UP]).await;
     browser.until(&format!("{chosen} === 'two'")).await;
     let active =
         "document.getElementById(document.querySelector('#list').getAttribute('aria-activedescendant'))";
@@ -186,6 +188,7 @@ async fn one_tasks_page_has_its_life_and_its_result() {
     let steps =
         "[...document.querySelectorAll('.timeline li > span')].map((step) => step.textContent).join(', ')";
     browser.until(&format!("{steps} === 'Created, Started'")).await;
+    browser.until("document.querySelector('.row.chosen .kind b')?.textContent === 'index' && document.title === 'index · inflight'").await;
     let _ = task.advance(3);
     browser.until("document.querySelector('#task .big').textContent === '75%3 / 4 pages'").await;
     browser.until("document.querySelector('#task [role=progressbar]').ariaValueNow === '75'").await;
@@ -246,7 +249,14 @@ async fn a_task_is_cancelled_after_a_question() {
     running.cancel().expect("the worker agrees");
     browser.until("document.querySelector('#task .state').textContent === 'Cancelled'").await;
 
-    // The other one by keyboard; nobody works on it, so it is cancelled at once.
+    // One that has ended is not cancelled again, and the page says why nothing happens.
+    browser.keys(&["x"]).await;
+    browser
+        .until("document.querySelector('#toast').textContent === 'The task has ended: it is cancelled.'")
+        .await;
+    // The other one by keyboard, when the list has caught up with the task's page; nobody works on it, so it is
+    // cancelled at once.
+    until_kinds(&browser, "pending running").await;
     browser.keys(&[ESCAPE, HOME, "x"]).await;
     browser.until("document.querySelector('#cancel-dialog').open").await;
     assert!(browser.text("#cancel-hint").await.contains("at once"));

@@ -218,7 +218,9 @@ export class List {
   move(by) {
     const { tasks } = this.#data;
     if (tasks.length === 0) return;
-    const to = this.chosen === null ? (by > 0 ? 0 : tasks.length - 1) : this.#at + by;
+    // From nowhere, down is the first and up is the last; far up is the first wherever one is.
+    const from = this.chosen !== null ? this.#at : by > 0 ? -1 : tasks.length;
+    const to = from + by;
     this.choose(tasks[Math.min(Math.max(to, 0), tasks.length - 1)], true);
   }
 

@@ -77,11 +77,22 @@ function rearrange() {
   list.forced = !filter.isEmpty();
   const data = model.rows(filter, list.tree, (task) => list.isOpen(task));
   list.show(data);
+  chooseShown();
   drawCounts();
   drawChoices();
   drawFoot(data.matches);
   drawEmpty(data);
   rebuild.cost = performance.now() - begun;
+}
+
+/// The task whose page is opened is chosen, as soon as it is known; once, so that one can move on from it.
+let chosenFor = null;
+function chooseShown() {
+  const task = page.id === null ? undefined : model.tasks.get(page.id);
+  if (task === undefined || chosenFor === page.id) return;
+  chosenFor = page.id;
+  if (list.chosen !== task) list.choose(task, true);
+  document.title = `${task.kind} · inflight`;
 }
 
 const tiles = new Map(STATES.map((state) => {
@@ -166,11 +177,11 @@ function route() {
   document.body.classList.toggle("task-open", open);
   if (open) {
     page.show(id.toLowerCase());
-    const task = model.tasks.get(page.id);
-    if (task !== undefined && list.chosen !== task) list.choose(task, true);
-    document.title = `${task?.kind ?? "task"} · inflight`;
+    document.title = `${model.tasks.get(page.id)?.kind ?? "task"} · inflight`;
+    chooseShown();
   } else {
     page.hide();
+    chosenFor = null;
     document.title = "inflight";
   }
   requery();
@@ -335,6 +346,7 @@ const everywhere = {
   x: () => {
     const raw = page.task ?? (list.chosen && { taskId: list.chosen.id, kind: list.chosen.kind, status: list.chosen.state });
     if (raw && isLive(raw.status)) cancel(raw);
+    else if (raw) toast(`The task has ended: it is ${raw.status}.`);
   },
   Escape: () => (page.id === null ? clear() : go(null)),
 };
