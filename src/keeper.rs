@@ -183,12 +183,14 @@ impl Engine {
     pub(crate) fn tick(&self) {
         let mut wakes = Wakes::default();
         let mut lists = lock(&self.upkeep.lists);
-        let (_, now) = self.pulse.beat(&self.clock);
-        let before = std::mem::replace(&mut lists.ticked, now);
+        let (_, ticked) = self.pulse.beat(&self.clock);
+        let before = std::mem::replace(&mut lists.ticked, ticked);
         if let Some(since) = lists.unread_since.take() {
             self.stir_silent(since);
         }
         self.sample(&mut lists.active, before, &mut wakes);
+        // What is due goes by the clock: the time of a tick may be ahead of it (`Pulse::beat`).
+        let now = self.clock.now();
         self.fire_timers(&mut lists.timers, now, &mut wakes);
         self.let_go(&mut lists, now, &mut wakes);
         drop(lists);
