@@ -141,7 +141,8 @@ impl NewTask {
     /// Gives the handle a lease: if for `span` there is neither a heartbeat nor progress, the task is
     /// `Failed(Lost)`, and the handle can change nothing any more.
     ///
-    /// It is noticed at the first tick after that. Every other change of the task extends the lease like
+    /// It is noticed at the first tick after that. Progress counts as of the tick before it, so a lease that
+    /// progress alone is to keep must span more than two ticks. Every other change of the task extends the lease like
     /// progress does, also a request to cancel. The progress of a leased task is added by an atomic
     /// operation, not a plain store, because the handle is not the only one that may end it.
     ///

@@ -320,7 +320,7 @@ impl Task {
     }
 
     /// Gives this attempt up and makes the next one pending: `Running | Blocked → Pending`. Its progress
-    /// starts at 0.
+    /// starts at 0. A request to cancel stands.
     ///
     /// # Errors
     ///
