@@ -7,7 +7,7 @@ use crate::cell::MAX_COUNT;
 use crate::error::CreateError;
 use crate::id::TaskId;
 use crate::limits::{Limits, Oversized, TooLarge};
-use crate::record::{ForeignId, Traits};
+use crate::record::{ForeignId, Parent, Traits};
 
 /// What [`Store::create`](crate::Store::create) makes a task of.
 ///
@@ -204,10 +204,11 @@ impl NewTask {
         Ok(())
     }
 
-    /// What is rarely there; `None` if nothing of it is. Takes it out, after it was checked.
-    pub(crate) fn traits(&mut self, foreign: Option<ForeignId>) -> Option<Traits> {
+    /// What is rarely there; `None` if nothing of it is. Takes it out, after it was checked. `parent` is the
+    /// one that was found.
+    pub(crate) fn traits(&mut self, foreign: Option<ForeignId>, parent: Option<Parent>) -> Option<Traits> {
         let (unit, labels) = (self.unit.take(), std::mem::take(&mut self.labels));
-        let Self { parent, ttl, .. } = *self;
+        let ttl = self.ttl;
         if foreign.is_none() && unit.is_none() && labels.is_empty() && parent.is_none() && ttl.is_none() {
             return None;
         }

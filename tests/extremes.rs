@@ -2,6 +2,7 @@
 //!
 //! * I4, I9, I10: the end of the clock's range, and ticks in far quicker succession than the clock moves.
 //! * I6: a version that is not the task's.
+//! * I7: children whose parent's id is used again.
 //! * I10: a panic that the hook has not heard of; a scope that is left pending.
 #![allow(clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
@@ -13,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use common::{builder, running, store};
-use inflight::{FailureReason, ManualClock, NewTask, Retention, State, Store, TaskId};
+use inflight::{FailureReason, Filter, ManualClock, NewTask, Retention, State, Store, TaskId};
 
 /// What the future answers when it is polled once.
 fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
@@ -140,4 +141,25 @@ fn labels_beyond_number_are_refused_in_no_time() {
     assert_eq!(labels.labels().collect::<Vec<_>>(), [("a", ""), ("key", "199999")], "the last one stands");
     assert!(since.elapsed() < Duration::from_secs(20));
     assert!(store.get(task.id()).unwrap().created_at() > SystemTime::UNIX_EPOCH);
+}
+
+/// Regression: children of a task that is gone were listed as those of the next one with the same id.
+#[test]
+fn i7_children_stay_with_their_parent_when_its_id_is_used_again() {
+    let (store, _) = store(8);
+    let id = TaskId::from_u128(7);
+    let first = store.create(NewTask::new("parent").id(id)).unwrap();
+    let child = store.create(NewTask::new("child").parent(id)).unwrap();
+    drop(first);
+    let _ = store.remove(id).unwrap();
+    let listed = || -> Vec<TaskId> {
+        let page = store.list(&Filter::new().parent(id)).unwrap();
+        page.tasks.iter().map(|task| task.status().id()).collect()
+    };
+    assert_eq!(listed(), [child.id()], "the id is nobody else's");
+    let _second = store.create(NewTask::new("parent").id(id)).unwrap();
+    assert_eq!((listed(), store.children(id).unwrap().count()), (vec![], 0));
+    let other = store.create(NewTask::new("child").parent(id)).unwrap();
+    assert_eq!(listed(), [other.id()]);
+    assert_eq!(store.details(child.id()).unwrap().parent(), Some(id), "that is what it was created with");
 }
