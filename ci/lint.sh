@@ -33,6 +33,40 @@ files_are_short() {
     [ -z "$long" ] || { echo "over 600 lines:"; echo "$long"; return 1; }
 }
 
+# Each file of src/ uses only those on its own floor and below, as DESIGN.md lists them, highest first; but
+# for these, and for what its tests use.
+reaching_up='engine>keeper handle>watch shared_task>watch task>watch'
+floors_are_kept() {
+    local wrong
+    wrong=$(awk -v up="$reaching_up" '
+        BEGIN { n = split(up, list, " "); for (i = 1; i <= n; i++) allowed[list[i]] = 1 }
+        FILENAME == "DESIGN.md" {
+            if (/^## /) house = ($0 == "## The house")
+            if (house && /\.rs|^cell\//) {
+                floors++
+                for (i = 1; i <= NF && $i ~ /(\.rs|\/)$/; i++) { name = $i; sub(/(\.rs|\/)$/, "", name); floor[name] = floors }
+            }
+            next
+        }
+        FNR == 1 {
+            file = FILENAME; sub(/^src\//, "", file); sub(/(\/.*|\.rs)$/, "", file); tests = 0
+            skip = file == "lib" || file == "budget"
+            if (!skip && !(file in floor)) { print FILENAME " is on no floor"; skip = 1 }
+        }
+        /^#\[cfg\((all\()?test/ { tests = 1 }
+        skip || tests || /^ *\/\// { next }
+        {
+            rest = $0
+            while (match(rest, /crate::[a-z_]+/)) {
+                used = substr(rest, RSTART + 7, RLENGTH - 7); rest = substr(rest, RSTART + RLENGTH)
+                if (used in floor && floor[used] < floor[file] && !(file ">" used in allowed))
+                    print FILENAME ":" FNR ": reaches up to " used
+            }
+        }
+    ' DESIGN.md $(find src -name '*.rs'))
+    [ -z "$wrong" ] || { echo "$wrong"; return 1; }
+}
+
 documents_name_what_is_there() {
     local missing
     missing=$(grep -noE '`(src|ci|examples|tests)/[^`* ]*`' ./*.md | tr -d '`' |
@@ -53,6 +87,7 @@ check "clippy has nothing to say" clippy
 check "only sync.rs and sync/ name atomics" only_sync_names_atomics
 check "no test is switched off" no_test_is_switched_off
 check "no source file is over 600 lines" files_are_short
+check "the floors of DESIGN.md are kept" floors_are_kept
 check "files that the documents name are there" documents_name_what_is_there
 check "the scripts parse" scripts_parse
 report

@@ -136,7 +136,7 @@ impl Pulse {
         Self { now: AtomicU64::new(clock.now().bits()), skew_micros: AtomicI64::new(skew_micros) }
     }
 
-    /// The time at the last tick. It is different after each tick.
+    /// The time at the last tick. It is different after each tick, up to the end of the clock's range.
     #[inline(always)]
     pub(crate) fn now(&self) -> Stamp {
         // Relaxed: a time and no more. Who loads an old one notes an old time; what the keeper makes of
@@ -151,18 +151,28 @@ impl Pulse {
         self.skew_micros.load(Ordering::Relaxed)
     }
 
-    /// Moves to the clock's time, and at least one unit on; gives the time before and now. Only one
-    /// thread at a time, which is who holds the keeper's lock.
-    pub(crate) fn beat(&self, clock: &Clock) -> (Stamp, Stamp) {
-        let before = self.now();
-        let now = Stamp(clock.now().bits().max(before.bits() + 1));
+    /// Moves to the clock's time, and at least one unit on. Only one thread at a time, which is who holds the
+    /// keeper's lock.
+    pub(crate) fn beat(&self, clock: &Clock) -> Beat {
+        let (before, due) = (self.now(), clock.now());
+        let now = Stamp(due.bits().max(before.bits() + 1).min(Stamp::MASK));
         // Relaxed, both: as above.
         self.now.store(now.bits(), Ordering::Relaxed);
         if let Some(skew) = clock.skew_unlike(self.skew_micros()) {
             self.skew_micros.store(skew, Ordering::Relaxed);
         }
-        (before, now)
+        Beat { before, now, due }
     }
+}
+
+/// What a beat of the pulse has found.
+pub(crate) struct Beat {
+    /// The time at the beat before.
+    pub(crate) before: Stamp,
+    /// The time from now on. It runs ahead of the clock if that moves more slowly than the pulse beats.
+    pub(crate) now: Stamp,
+    /// The clock's time: what is due by it is due.
+    pub(crate) due: Stamp,
 }
 
 fn wall_micros() -> i64 {

@@ -125,7 +125,7 @@ impl Details {
     /// ```
     #[must_use]
     pub fn parent(&self) -> Option<TaskId> {
-        self.traits.as_ref()?.parent
+        self.traits.as_ref()?.parent.map(|parent| parent.id)
     }
 
     /// For how long the task is kept after its end, where it has a time of its own.

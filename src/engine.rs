@@ -15,7 +15,7 @@ use crate::id::{Address, Mint, TaskId};
 use crate::keeper::Upkeep;
 use crate::limits::Limits;
 use crate::new_task::NewTask;
-use crate::record::{ForeignId, Kin, Lease, Record};
+use crate::record::{ForeignId, Kin, Lease, Parent, Record};
 use crate::registry::{Alias, Registry};
 use crate::retention::Retention;
 use crate::roster::Roster;
@@ -212,7 +212,7 @@ impl Engine {
         {
             return Err(CreateError::DuplicateId(id));
         }
-        let family = new.parent.map(|parent| self.family(parent)).transpose()?;
+        let (parent, family) = new.parent.map(|parent| self.family(parent)).transpose()?.unzip();
         let full = || CreateError::Full { capacity: self.table.lines() as usize };
         let tenancy = self.table.take(&self.mint).ok_or_else(full)?;
 
@@ -220,7 +220,7 @@ impl Engine {
         let kin = family.map(|family| Kin { family, share: Share::default() });
         let lease = new.lease.map(|span| Lease { span, deadline: now.plus(span) });
         let observed = kin.is_some();
-        let traits = new.traits(new.id.map(ForeignId::new)).map(StdArc::new);
+        let traits = new.traits(new.id.map(ForeignId::new), parent).map(StdArc::new);
         let record = Arc::new(Record::new(tenancy, new.kind, traits, kin, lease));
         if let Some(cell) = self.cell(&record) {
             cell.occupy(key, new.total, now, observed);
@@ -251,8 +251,8 @@ impl Engine {
         Ok(record)
     }
 
-    /// The sums that a child of `parent` adds to.
-    fn family(&self, parent: TaskId) -> Result<StdArc<Family>, CreateError> {
+    /// The task that `parent` names, and the sums that a child of it adds to.
+    fn family(&self, parent: TaskId) -> Result<(Parent, StdArc<Family>), CreateError> {
         let record = self.find(parent).ok_or(CreateError::UnknownParent(parent))?;
         let mut cold = record.lock();
         match self.status(&record) {
@@ -260,7 +260,7 @@ impl Engine {
             Some(status) if status.is_terminal() => Err(CreateError::ParentEnded(status)),
             Some(_) => {
                 let family = cold.rare().family.get_or_insert_with(|| StdArc::new(Family::new()));
-                Ok(StdArc::clone(family))
+                Ok((Parent { id: parent, key: record.key() }, StdArc::clone(family)))
             }
         }
     }

@@ -334,7 +334,7 @@ impl Lane {
 
 impl std::fmt::Debug for Feed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Feed").field("limit", &(self.limit * LANES)).finish_non_exhaustive()
+        f.debug_struct("Feed").field("limit", &self.limit.saturating_mul(LANES)).finish_non_exhaustive()
     }
 }
 

@@ -31,6 +31,7 @@ impl Handle {
     }
 
     pub(crate) fn start(&self) -> Result<(), ChangeError> {
+        panics::forget();
         self.engine.start(&self.record)
     }
 

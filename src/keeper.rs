@@ -183,14 +183,14 @@ impl Engine {
     pub(crate) fn tick(&self) {
         let mut wakes = Wakes::default();
         let mut lists = lock(&self.upkeep.lists);
-        let (_, now) = self.pulse.beat(&self.clock);
-        let before = std::mem::replace(&mut lists.ticked, now);
+        let beat = self.pulse.beat(&self.clock);
+        let before = std::mem::replace(&mut lists.ticked, beat.now);
         if let Some(since) = lists.unread_since.take() {
             self.stir_silent(since);
         }
         self.sample(&mut lists.active, before, &mut wakes);
-        self.fire_timers(&mut lists.timers, now, &mut wakes);
-        self.let_go(&mut lists, now, &mut wakes);
+        self.fire_timers(&mut lists.timers, beat.due, &mut wakes);
+        self.let_go(&mut lists, beat.due, &mut wakes);
         drop(lists);
         wakes.wake();
     }
@@ -248,7 +248,7 @@ impl Engine {
         let mut lists = lock(&self.upkeep.lists);
         let (reader, is_first) = self.feed.subscribe()?;
         if is_first {
-            let (before, _) = self.pulse.beat(&self.clock);
+            let before = self.pulse.beat(&self.clock).before;
             lists.unread_since.get_or_insert(before);
         }
         Some(reader)

@@ -7,7 +7,7 @@ use crate::cell::MAX_COUNT;
 use crate::error::CreateError;
 use crate::id::TaskId;
 use crate::limits::{Limits, Oversized, TooLarge};
-use crate::record::{ForeignId, Traits};
+use crate::record::{ForeignId, Parent, Traits};
 
 /// What [`Store::create`](crate::Store::create) makes a task of.
 ///
@@ -36,6 +36,7 @@ pub struct NewTask {
     pub(crate) lease: Option<Duration>,
     pub(crate) ttl: Option<Duration>,
     unit: Option<String>,
+    /// As they were added; `check` puts them in order.
     labels: Vec<(String, String)>,
 }
 
@@ -117,9 +118,7 @@ impl NewTask {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        let key = key.into();
-        self.labels.retain(|(have, _)| *have != key);
-        self.labels.push((key, value.into()));
+        self.labels.push((key.into(), value.into()));
         self
     }
 
@@ -142,7 +141,8 @@ impl NewTask {
     /// Gives the handle a lease: if for `span` there is neither a heartbeat nor progress, the task is
     /// `Failed(Lost)`, and the handle can change nothing any more.
     ///
-    /// It is noticed at the first tick after that. Every other change of the task extends the lease like
+    /// It is noticed at the first tick after that. Progress counts as of the tick before it, so a lease that
+    /// progress alone is to keep must span more than two ticks. Every other change of the task extends the lease like
     /// progress does, also a request to cancel. The progress of a leased task is added by an atomic
     /// operation, not a plain store, because the handle is not the only one that may end it.
     ///
@@ -178,9 +178,18 @@ impl NewTask {
         self
     }
 
-    pub(crate) fn check(&self, limits: &Limits) -> Result<(), CreateError> {
+    /// Whether it is within the limits. Sorts the labels, and leaves the last of each key.
+    pub(crate) fn check(&mut self, limits: &Limits) -> Result<(), CreateError> {
         TooLarge::check(Oversized::Kind, self.kind.len(), limits.kind)?;
         TooLarge::check(Oversized::Unit, self.unit.as_ref().map_or(0, String::len), limits.unit)?;
+        self.labels.sort_by(|(one, _), (other, _)| one.cmp(other)); // Those of one key stay as they came.
+        self.labels.dedup_by(|later, earlier| {
+            let same = later.0 == earlier.0;
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
         TooLarge::check(Oversized::Labels, self.labels.len(), limits.labels)?;
         for (key, value) in &self.labels {
             TooLarge::check(Oversized::LabelKey, key.len(), limits.label_key)?;
@@ -195,16 +204,15 @@ impl NewTask {
         Ok(())
     }
 
-    /// What is rarely there; `None` if nothing of it is. Takes it out.
-    pub(crate) fn traits(&mut self, foreign: Option<ForeignId>) -> Option<Traits> {
+    /// What is rarely there; `None` if nothing of it is. Takes it out, after it was checked. `parent` is the
+    /// one that was found.
+    pub(crate) fn traits(&mut self, foreign: Option<ForeignId>, parent: Option<Parent>) -> Option<Traits> {
         let (unit, labels) = (self.unit.take(), std::mem::take(&mut self.labels));
-        let Self { parent, ttl, .. } = *self;
+        let ttl = self.ttl;
         if foreign.is_none() && unit.is_none() && labels.is_empty() && parent.is_none() && ttl.is_none() {
             return None;
         }
-        let mut labels: Box<[(Box<str>, Box<str>)]> =
-            labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        labels.sort_unstable();
+        let labels = labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
         Some(Traits { foreign, unit: unit.map(Into::into), labels, parent, ttl })
     }
 }

@@ -42,6 +42,14 @@ fn keep(info: &PanicHookInfo<'_>) {
     });
 }
 
+/// Forgets what was kept for the calling thread: if it does not unwind, that panic is over. So one which is
+/// resumed later, of which the hook hears nothing, is not told with the message of another.
+pub(crate) fn forget() {
+    if !std::thread::panicking() {
+        let _ = LAST.try_with(|last| last.try_borrow_mut().map(|mut last| last.clear()));
+    }
+}
+
 /// The message of the panic that the calling thread unwinds for, if the hook heard it.
 pub(crate) fn last_message() -> Option<String> {
     let last = LAST.try_with(|last| last.try_borrow().map(|last| last.clone()).ok()).ok()??;

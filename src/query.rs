@@ -125,7 +125,7 @@ impl Filter {
         self
     }
 
-    /// Only children of this task.
+    /// Only children of this task; of one that is gone, if its id is not another's by now.
     ///
     /// ```
     /// # use inflight::{Filter, NewTask, Store};
@@ -195,10 +195,13 @@ impl Filter {
             && self.changed_since.is_none_or(|time| status.updated_at() >= time)
     }
 
-    fn matches(&self, record: &Record) -> bool {
+    /// Whether the record does; `parent` is the minted id of the parent that is asked for, if it is here.
+    fn matches(&self, record: &Record, parent: Option<TaskId>) -> bool {
         self.kind.as_ref().is_none_or(|kind| record.kind == kind.as_str())
             && self.labels.iter().all(|(key, value)| record.label(key) == Some(value))
-            && self.parent.is_none_or(|parent| record.parent() == Some(parent))
+            && self.parent.is_none_or(|id| {
+                record.parent().is_some_and(|of| parent.map_or(of.id == id, |key| of.key == key))
+            })
     }
 }
 
@@ -295,6 +298,7 @@ impl Engine {
             Some(cursor) => cursor.serial,
             None => 0,
         };
+        let parent = filter.parent.and_then(|id| self.find(id)).map(|record| record.key());
         let horizon = self.roster.horizon();
         let mut tasks = Vec::new();
         for _ in 0..LOOKS / BATCH {
@@ -304,7 +308,7 @@ impl Engine {
             }
             for entry in entries {
                 serial = entry.serial;
-                tasks.extend(self.listed(entry.address, filter));
+                tasks.extend(self.listed(entry.address, filter, parent));
                 if tasks.len() == size {
                     // There may be nothing behind it; then the next page is empty, and says so.
                     let more = !self.roster.page(serial, horizon, 1).is_empty();
@@ -317,7 +321,7 @@ impl Engine {
     }
 
     /// The task at `address`, if it is there and on the list.
-    fn listed(&self, address: Address, filter: &Filter) -> Option<Details> {
+    fn listed(&self, address: Address, filter: &Filter, parent: Option<TaskId>) -> Option<Details> {
         let key = self.tenant(address)?;
         // A first look without the lock. Not while the feed is read: a look that misses a change which is
         // just being made and not noted would lose it for a reader that lists (`feed.rs`).
@@ -325,7 +329,7 @@ impl Engine {
             return None;
         }
         let record = self.registry.find(key)?;
-        if !filter.matches(&record) {
+        if !filter.matches(&record, parent) {
             return None;
         }
         self.details(&record).filter(|details| filter.may_match(&details.status))

@@ -22,8 +22,16 @@ pub(crate) struct Traits {
     pub(crate) unit: Option<Box<str>>,
     /// Sorted by key.
     pub(crate) labels: Box<[(Box<str>, Box<str>)]>,
-    pub(crate) parent: Option<TaskId>,
+    pub(crate) parent: Option<Parent>,
     pub(crate) ttl: Option<Duration>,
+}
+
+/// The parent by the id that it was named by, and by its minted one: the former may come to stand for
+/// another task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parent {
+    pub(crate) id: TaskId,
+    pub(crate) key: TaskId,
 }
 
 /// The id that a client brought, and its tenancy: a number that grows each time the id is used again. It is
@@ -135,7 +143,7 @@ impl Record {
         labels.get(at).map(|(_, value)| &**value)
     }
 
-    pub(crate) fn parent(&self) -> Option<TaskId> {
+    pub(crate) fn parent(&self) -> Option<Parent> {
         self.traits.as_ref().and_then(|traits| traits.parent)
     }
 }

@@ -16,8 +16,9 @@ use crate::version::Version;
 /// # Consistency
 ///
 /// State, failure reason, attempt, `done`, cancel-requested and version are all from one instant (I2).
-/// The total may be one change ahead of the version for the nanoseconds that a `set_total` takes. Once
-/// the state is terminal nothing in it changes any more (I4).
+/// The total and the time of the last change may be one change ahead of the version for the nanoseconds
+/// that a change takes, and the time of progress is noted as long after it. Once the state is terminal
+/// nothing in it changes any more (I4).
 ///
 /// Times come from the store's monotonic clock. As `SystemTime`s they follow the wall clock where it is
 /// now, so they are right after the clock has been stepped; two snapshots that differ only in that are
@@ -229,7 +230,8 @@ impl Status {
     }
 
     /// Progress per second, on average since this attempt was started and up to its last progress.
-    /// `None` before there is any.
+    /// `None` before there is any. Since progress is timed by the tick, it is rough in an attempt's first
+    /// few ticks, and too high rather than too low.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -1,7 +1,8 @@
 //! The one place that names atomics, locks, queues and maps: this file, and those in `sync/`.
 //!
 //! Everything concurrent in the crate comes from here, so that a checker can take the place of the real
-//! thing without the rest of the code knowing:
+//! thing without the rest of the code knowing. (What no checker looks at has std's: the keeper's thread is
+//! stopped by a lock of its own, and what never changes is shared by std's `Arc`.)
 //!
 //! | `--cfg` | what takes its place |
 //! | --- | --- |

@@ -320,7 +320,7 @@ impl Task {
     }
 
     /// Gives this attempt up and makes the next one pending: `Running | Blocked → Pending`. Its progress
-    /// starts at 0.
+    /// starts at 0. A request to cancel stands.
     ///
     /// # Errors
     ///
@@ -491,7 +491,8 @@ impl Task {
 
     /// Runs `work` and ends the task by what comes of it: `Ok` is `Succeeded`, `Err` is
     /// `Failed(Error)` with the error's text, a panic is `Failed(Panicked)` with its message, and goes
-    /// on unwinding. If `work` ends the task itself, for example with a result, that stands.
+    /// on unwinding. If `work` ends the task itself, for example with a result, that stands. If it leaves
+    /// the task pending, by a retry, and returns `Ok`, the task is `Failed(Lost)`, as if it had been dropped.
     ///
     /// A pending task is started first.
     ///

@@ -125,9 +125,10 @@ impl Waiter {
     }
 }
 
-/// Whether the task has ended, and that is news to who has seen `seen`.
+/// Whether the task has ended, and that is news to who has seen `seen`: unless it is this very end, they
+/// have seen an earlier version, or one that was never this task's.
 fn is_unseen_end(status: &Status, seen: Option<Version>) -> bool {
-    status.is_terminal() && seen.is_none_or(|seen| status.version() > seen)
+    status.is_terminal() && seen != Some(status.version())
 }
 
 fn read(news: News) -> Result<Status, Absent> {
@@ -222,8 +223,7 @@ impl Future for WaitTimeout {
         }
         let Standing::Seated(seat) = &this.waiter.standing else { return Poll::Pending };
         let engine = &this.waiter.engine;
-        // The timers go by the time of the tick, which may be ahead of the clock by a unit.
-        if engine.clock.now().max(engine.pulse.now()) >= this.deadline
+        if engine.clock.now() >= this.deadline
             && let Some(status) = engine.poll_line(seat.subject)
         {
             // It may have ended since the look above.
@@ -508,7 +508,7 @@ impl Store {
     ///
     /// Resolves to a status with a greater version, not necessarily the next one. If `seen` is the last
     /// there will be, it resolves when the task is gone, to [`Absent`] with the reason. (A `seen` that is
-    /// ahead of the task, because it is not this task's, resolves to the terminal status at the latest.)
+    /// ahead of the task, because it is not this task's, resolves to the terminal status.)
     ///
     /// ```
     /// use inflight::{NewTask, Store};

@@ -40,7 +40,8 @@
 //! With the two words equal, progress is what it was at a moment at which the word was just that. Only
 //! fields that are stored *before* the word that goes with them could be early, and the word says when to
 //! look at them: `frozen` counts in a terminal state only, progress and `started` not while pending. The
-//! total alone may be one change ahead of its version, for as long as a `set_total` takes.
+//! total and `updated` may be one change ahead of their version, for as long as a change takes; and the
+//! time of progress is noted a moment after it.
 //!
 //! If the words differ, something changed within those nanoseconds, and the reader looks again: the
 //! number of loads is bounded by the changes that land inside one read, each of which takes its writer

@@ -380,8 +380,12 @@ impl Pair {
         assert_eq!(listed, self.matching(|task| task.updated >= since));
         if let Some(last) = self.spec.stored().next_back() {
             let listed = self.listed(Filter::new().parent(last.id).page_size(1));
-            let has = |task: &Entry| task.parent.is_some_and(|parent| self.spec.tasks[parent].id == last.id);
-            assert_eq!(listed, self.matching(has));
+            let parent = self.spec.find(last.id);
+            assert_eq!(
+                listed,
+                self.matching(|task| task.parent == parent),
+                "not of an earlier one with its id"
+            );
         }
     }
 
