@@ -44,7 +44,7 @@ impl<'a> Counter<'a> {
     #[inline]
     pub(crate) fn new(handle: &'a Handle, room: u64) -> Self {
         let engine = &*handle.engine;
-        let cell = engine.cell(&handle.record);
+        let cell = handle.cell();
         Self { handle, cell, pulse: &engine.pulse, room, noted: Stamp::default() }
     }
 

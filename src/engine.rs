@@ -23,7 +23,7 @@ use crate::signal::{News, Wakes};
 use crate::state::{Absent, GoneReason, State};
 use crate::status::Status;
 use crate::sync::{Arc, AtomicU64, Ordering};
-use crate::table::Table;
+use crate::table::{Place, Table};
 
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -98,6 +98,14 @@ impl Engine {
     pub(crate) fn poll_line(&self, Subject { key, id, epoch }: Subject) -> Option<Status> {
         let reading = self.table.cell(key.slot())?.read(key)?;
         Some(Status::new(id, epoch, reading, self.pulse.skew_micros()))
+    }
+
+    /// The poll of a task with a minted id by who holds it, and thereby its line: there is nobody else's
+    /// that could be read, and the line itself says whose it is.
+    #[inline]
+    pub(crate) fn poll_held(&self, place: Place) -> Option<Status> {
+        let (id, reading) = self.table.cell_at(place)?.read_tenant(self.table.slot(place))?;
+        Some(Status::new(id, self.incarnation, reading, self.pulse.skew_micros()))
     }
 
     /// What the versions of a task begin with, by the tenancy of its id.

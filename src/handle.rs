@@ -3,6 +3,7 @@
 
 use std::sync::Arc as StdArc;
 
+use crate::cell::Cell;
 use crate::engine::Engine;
 use crate::error::{ChangeError, FinishError, ProgressError};
 use crate::id::TaskId;
@@ -12,22 +13,39 @@ use crate::record::Record;
 use crate::state::FailureReason;
 use crate::status::Status;
 use crate::sync::Arc;
+use crate::table::Place;
 use crate::watch::Cancelled;
 
 /// A hold on one task. Dropping it ends the task, if nobody has.
 pub(crate) struct Handle {
     pub(crate) engine: StdArc<Engine>,
     pub(crate) record: Arc<Record>,
+    /// Where the line is, at hand.
+    place: Place,
+    /// Whether the task is known by the id on its line, so that its status is all there.
+    is_minted: bool,
 }
 
 impl Handle {
+    pub(crate) fn new(engine: StdArc<Engine>, record: Arc<Record>) -> Self {
+        let place = engine.table.place(record.key().slot());
+        let is_minted = record.foreign().is_none();
+        Self { engine, record, place, is_minted }
+    }
+
+    /// The task's line. It is the task's for as long as there is this handle, though the task may be gone.
+    #[inline(always)]
+    pub(crate) fn cell(&self) -> Option<Cell<'_>> {
+        self.engine.table.cell_at(self.place)
+    }
+
     pub(crate) fn id(&self) -> TaskId {
         self.record.id()
     }
 
     #[inline]
     pub(crate) fn status(&self) -> Option<Status> {
-        self.engine.status(&self.record)
+        if self.is_minted { self.engine.poll_held(self.place) } else { self.engine.status(&self.record) }
     }
 
     pub(crate) fn start(&self) -> Result<(), ChangeError> {
@@ -64,7 +82,7 @@ impl Handle {
     }
 
     pub(crate) fn cancel_requested(&self) -> bool {
-        self.engine.cell(&self.record).is_some_and(|cell| cell.word().cancel_requested())
+        self.cell().is_some_and(|cell| cell.word().cancel_requested())
     }
 
     pub(crate) fn cancelled(&self) -> Cancelled {
@@ -74,7 +92,7 @@ impl Handle {
     /// Adds to `done`, as one of possibly several writers.
     #[inline]
     pub(crate) fn add(&self, count: u64) -> Result<(), ProgressError> {
-        let cell = self.engine.cell(&self.record).ok_or(ProgressError::NotRunning)?;
+        let cell = self.cell().ok_or(ProgressError::NotRunning)?;
         let seen = cell.updated();
         cell.add(count).map_err(|why| ProgressError::not_counted(why, 0))?;
         let pulse = self.engine.pulse.now();
@@ -86,7 +104,7 @@ impl Handle {
 
     /// Raises `done` to `target`, as one of possibly several writers.
     pub(crate) fn raise(&self, target: u64) -> Result<(), ProgressError> {
-        let cell = self.engine.cell(&self.record).ok_or(ProgressError::NotRunning)?;
+        let cell = self.cell().ok_or(ProgressError::NotRunning)?;
         let before = cell.raise(target).map_err(|why| ProgressError::not_counted(why, target))?;
         let pulse = self.engine.pulse.now();
         if before < target && cell.updated() < pulse {

@@ -96,7 +96,7 @@ impl Store {
     /// ```
     pub fn create(&self, new: NewTask) -> Result<Task, CreateError> {
         let record = self.engine.create(new)?;
-        Ok(Task::new(Handle { engine: StdArc::clone(&self.engine), record }))
+        Ok(Task::new(Handle::new(StdArc::clone(&self.engine), record)))
     }
 
     /// The status of a task, if it is in the store: the poll.

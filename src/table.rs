@@ -79,6 +79,12 @@ impl Table {
         Place(u32::try_from(self.first(slot)).unwrap_or(u32::MAX))
     }
 
+    /// The slot of the line at `place`.
+    #[inline(always)]
+    pub(crate) fn slot(&self, Place(first): Place) -> u32 {
+        first.saturating_sub(u32::from(self.skip)) / WORDS as u32
+    }
+
     /// The line at `place`.
     #[inline(always)]
     pub(crate) fn cell_at(&self, Place(first): Place) -> Option<Cell<'_>> {

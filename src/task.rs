@@ -15,7 +15,6 @@ use crate::payload::Payload;
 use crate::shared_task::SharedTask;
 use crate::state::{FailureReason, State};
 use crate::status::Status;
-use crate::table::Place;
 use crate::watch::Cancelled;
 
 /// The exclusive handle of one task: it is not `Clone`, and its writes take `&mut self`.
@@ -46,8 +45,6 @@ use crate::watch::Cancelled;
 /// ```
 pub struct Task {
     handle: Handle,
-    /// Where the line is, at hand.
-    place: Place,
     /// Whether the task is open and this handle alone counts.
     alone: bool,
     /// How much can still be added by plain stores: `MAX_COUNT - done` while this handle counts alone.
@@ -60,8 +57,7 @@ pub struct Task {
 
 impl Task {
     pub(crate) fn new(handle: Handle) -> Self {
-        let place = handle.engine.table.place(handle.record.key().slot());
-        Self { handle, place, alone: false, room: 0, noted: Stamp::default() }
+        Self { handle, alone: false, room: 0, noted: Stamp::default() }
     }
 
     /// The task's id.
@@ -153,7 +149,7 @@ impl Task {
     #[inline(always)]
     fn publish(&mut self) {
         let engine = &*self.handle.engine;
-        if let Some(cell) = engine.table.cell_at(self.place) {
+        if let Some(cell) = self.handle.cell() {
             cell.publish(MAX_COUNT - self.room);
         }
         let pulse = engine.pulse.now();
@@ -182,7 +178,7 @@ impl Task {
     /// What the line says how much this handle can add by plain stores.
     #[inline]
     fn room_on_line(&self) -> u64 {
-        let done = self.handle.engine.table.cell_at(self.place).map_or(0, Cell::counted);
+        let done = self.handle.cell().map_or(0, Cell::counted);
         if self.alone { MAX_COUNT.saturating_sub(done) } else { 0 }
     }
 

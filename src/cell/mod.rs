@@ -159,6 +159,15 @@ impl Reading {
     }
 }
 
+/// What one look at a line found.
+struct Look {
+    stamp: u64,
+    reading: Reading,
+    /// Whether there was a tenant, and the word was the same before and after: only then do the fields
+    /// belong together.
+    stayed: bool,
+}
+
 /// Why progress is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotCounted {
@@ -185,7 +194,7 @@ impl<'a> Cell<'a> {
     /// The status of the task `id`, if the line is that task's (I1, I2, I7). Stores nothing.
     #[inline(always)]
     pub(crate) fn read(self, id: TaskId) -> Option<Reading> {
-        match self.look(id) {
+        match self.look_for(id) {
             Ok(reading) => Some(reading),
             Err(before) => {
                 // Comes back as words, not as a `Reading`: so the usual one stays in registers.
@@ -202,7 +211,7 @@ impl<'a> Cell<'a> {
             if before.is_vacant() || !self.is_stamped(id) {
                 return None;
             }
-            match self.look(id) {
+            match self.look_for(id) {
                 Ok(Reading { word, progress, total, created, started, updated }) => {
                     return Some([word.bits(), progress, total, created, started, updated]);
                 }
@@ -211,10 +220,36 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// One look at the whole line. It has come out if the line was `id`'s and the word stayed as it was;
-    /// if not, gives the word that it began with.
+    /// The status of the line's tenant, and its id: for who holds the tenancy, so that there is no other
+    /// while this looks. The line is line `slot`. `None` if the task is gone.
+    #[inline]
+    pub(crate) fn read_tenant(self, slot: u32) -> Option<(TaskId, Reading)> {
+        loop {
+            let Look { stamp, reading, stayed } = self.look();
+            if stayed {
+                return Some((tenant(slot, stamp, reading.created, reading.started), reading));
+            }
+            if reading.word.is_vacant() {
+                return None;
+            }
+        }
+    }
+
+    /// One look for the task `id`. It has come out if the line was `id`'s and the word stayed as it was; if
+    /// not, gives the word that it began with.
     #[inline(always)]
-    fn look(self, id: TaskId) -> Result<Reading, Word> {
+    fn look_for(self, id: TaskId) -> Result<Reading, Word> {
+        let Look { stamp, reading, stayed } = self.look();
+        if stayed & is_tenant(id, stamp, reading.created, reading.started) {
+            Ok(reading)
+        } else {
+            Err(reading.word)
+        }
+    }
+
+    /// One look at the whole line.
+    #[inline(always)]
+    fn look(self) -> Look {
         let word = self.word();
         // Relaxed: it has to be the tenant's own, whose store came before the id was known to anyone, and
         // tells nothing but that.
@@ -234,11 +269,7 @@ impl<'a> Cell<'a> {
             self.0[PROGRESS].load(Ordering::Acquire)
         };
         let stayed = word.looks_like(self.word()) & !word.is_vacant();
-        if stayed & is_tenant(id, stamp, created, started) {
-            Ok(Reading { word, progress, total, created, started, updated })
-        } else {
-            Err(word)
-        }
+        Look { stamp, reading: Reading { word, progress, total, created, started, updated }, stayed }
     }
 
     /// The word as it is now.
@@ -266,8 +297,7 @@ impl<'a> Cell<'a> {
         let stamp = self.0[STAMP].load(Ordering::Relaxed);
         let created = self.0[CREATED].load(Ordering::Relaxed);
         let started = self.0[STARTED].load(Ordering::Relaxed);
-        let place = created >> ID_SHIFT << ID_SHIFT | u64::from(slot) << 16 | started >> ID_SHIFT;
-        TaskId::from_halves(place, stamp)
+        tenant(slot, stamp, created, started)
     }
 
     /// A load that brings the line into the cache, for `get_many`; what it returns is nothing to go by.
@@ -522,6 +552,13 @@ impl<'a> Cell<'a> {
         // Acquire: pairs with the Release of `stir`.
         self.0[WORD].fetch_and(!Word::STIRRED, Ordering::Acquire);
     }
+}
+
+/// The id whose bits these fields of line `slot` have.
+#[inline(always)]
+fn tenant(slot: u32, stamp: u64, created: u64, started: u64) -> TaskId {
+    let place = created >> ID_SHIFT << ID_SHIFT | u64::from(slot) << 16 | started >> ID_SHIFT;
+    TaskId::from_halves(place, stamp)
 }
 
 #[inline(always)]
