@@ -28,7 +28,8 @@ shuttle     scenarios of the whole store under 100,000 schedules
 histories   what real threads are answered is linearizable
 tsan        ThreadSanitizer has nothing to report
 bench       the benches and the report run, at their smallest, and their checks hold
-unit        the tests and doc tests of all packages; the documentation builds without a warning
+unit        the tests and doc tests of all other packages; the documentation builds without a warning
+server      the service's tests, and requests made up from the OpenAPI document that it serves
 browser     the dashboard in headless Chromium, which it installs where it is missing
 END
 )
