@@ -96,7 +96,7 @@ struct NewProgress {
     path = "/v1/tasks",
     params(
         ("Operation-Id" = Option<String>, Header, format = Uuid, description = "The client's own id for the task"),
-        ("Idempotency-Key" = Option<String>, Header, pattern = r"^[\t -~]{1,255}$", description = "The same key and request give the same answer; 422 for another request"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "The same key and request give the same answer; 422 for another request"),
     ),
     request_body(content = CreateTask),
     responses(
