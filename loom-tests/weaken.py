@@ -298,8 +298,9 @@ def run(arguments):
         mutated(mutation)  # Before anything is built: whether its text is there.
     binary = build_switched()
     models = models_by_cost(binary, progress)
+    argued = {survivor["row"] for survivor in entries().get("survivor", [])}
     for row, number, weaker in weakenings():
-        if not progress.found.get(row):
+        if not progress.found.get(row) and not (row in argued and row in progress.found):
             try_one(progress, row, models, arguments.seconds, binary, f"{number}={weaker}")
     for mutation in entries().get("mutation", []):
         row, changed = mutation["name"], mutated(mutation)
