@@ -19,6 +19,7 @@ use crate::options::Options;
 use crate::pacing::Pace;
 use crate::problem::{Kind, Problem};
 use crate::remote::Remotes;
+use crate::shelf::{Ready, Shelf};
 use crate::tenants::Tenants;
 use crate::view::{Extent, TaskView};
 
@@ -37,6 +38,7 @@ pub(crate) struct App {
     pub(crate) tenants: Option<Tenants>,
     pub(crate) gate: Gate,
     pub(crate) meters: Meters,
+    pub(crate) shelf: Shelf,
 }
 
 impl App {
@@ -52,6 +54,7 @@ impl App {
             tenants: tenants.then(|| Tenants::new(options.tenant_label.clone())),
             gate: Gate::default(),
             meters: Meters::new(),
+            shelf: Shelf::new(),
             options,
         })
     }
@@ -93,19 +96,29 @@ impl App {
 
     /// A task, as it is the answer to most requests.
     pub(crate) fn answer(&self, code: StatusCode, details: &Details) -> Response {
-        let status = details.status();
-        let body = TaskView::new(details, self.pace, Extent::Full).render();
-        let mut response = Response::new(Body::from(body));
+        self.answer_ready(code, &details.status(), self.ready(details))
+    }
+
+    /// A task's body and ETag.
+    pub(crate) fn ready(&self, details: &Details) -> Ready {
+        let (id, version) = (details.status().id(), details.status().version());
+        let body = TaskView::new(details, self.pace, Extent::Full).render().into();
+        Ready { id, version, body, etag: etag(version) }
+    }
+
+    /// A task whose body is ready.
+    pub(crate) fn answer_ready(&self, code: StatusCode, status: &Status, ready: Ready) -> Response {
+        let mut response = Response::new(Body::from(ready.body));
         *response.status_mut() = code;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.put_validators(&mut response, &status);
+        self.put_validators(&mut response, status, ready.etag);
         response
     }
 
     /// The ETag, and when to ask again.
-    pub(crate) fn put_validators(&self, response: &mut Response, status: &Status) {
+    pub(crate) fn put_validators(&self, response: &mut Response, status: &Status, etag: HeaderValue) {
         let headers = response.headers_mut();
-        headers.insert(ETAG, etag(status.version()));
+        headers.insert(ETAG, etag);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         if let Some(interval) = self.pace.interval(status) {
             let seconds = self.pace.retry_after(interval, self.gate.load(self.options.busy_at));

@@ -30,6 +30,7 @@ mod read;
 mod remote;
 mod router;
 mod serve;
+mod shelf;
 mod tenants;
 mod time;
 mod tls;

@@ -11,7 +11,7 @@ use hyper::header::{
 };
 use inflight::{Absent, Status, TaskId};
 
-use crate::app::{App, Shared, json, parse_id};
+use crate::app::{App, Shared, etag, json, parse_id};
 use crate::auth::{Caller, Scope};
 use crate::conditions::{self, PREFERENCE_APPLIED, Tags};
 use crate::problem::{Kind, Problem};
@@ -69,21 +69,32 @@ pub(crate) async fn read(
 impl App {
     /// What there is to see now; 304 if the caller has seen it.
     fn poll(&self, caller: &Caller, id: TaskId, seen: Option<&Tags>) -> Result<Response, Problem> {
-        let has_seen = |status: &Status| seen.is_some_and(|seen| seen.match_weakly(status.version()));
-        // The hot line alone tells, so a poll that finds nothing new does not touch the cold record.
-        if seen.is_some() {
-            let status = self.status(caller, id)?;
-            if has_seen(&status) {
-                return Ok(self.not_modified(&status));
-            }
+        // The hot line alone tells whether there is anything new, and whether a body is ready for it; so
+        // such a poll does not touch the cold record.
+        let status = self.status(caller, id)?;
+        if let Some(seen) = seen
+            && seen.match_weakly(status.version())
+        {
+            // The one tag that was sent is the one to answer with, and need not be put together again.
+            let tag = if let Tags::One(tag) = seen { tag.clone() } else { etag(status.version()) };
+            return Ok(self.not_modified(&status, tag));
         }
-        Ok(self.answer(StatusCode::OK, &self.details(caller, id)?))
+        // A tenant's own tasks are told by the record.
+        if caller.tenant().is_none()
+            && let Some(ready) = self.shelf.take(id, status.version())
+        {
+            return Ok(self.answer_ready(StatusCode::OK, &status, ready));
+        }
+        let details = self.details(caller, id)?;
+        let ready = self.ready(&details);
+        self.shelf.put(ready.clone());
+        Ok(self.answer_ready(StatusCode::OK, &details.status(), ready))
     }
 
-    fn not_modified(&self, status: &Status) -> Response {
+    fn not_modified(&self, status: &Status, etag: HeaderValue) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        self.put_validators(&mut response, status);
+        self.put_validators(&mut response, status, etag);
         response
     }
 
