@@ -84,6 +84,16 @@ async fn a_half_closed_connection_is_answered() {
     let answer = rest(&mut stream).await;
     assert_eq!(status(&answer), "200");
     assert!(answer.contains("\"kind\":\"index\""));
+    // Also when the answer takes its time, so that the service sees first that nothing more will come.
+    let mut stream = connect(&service).await;
+    let wait = format!("GET {path} HTTP/1.1\r\nHost: x\r\nPrefer: wait=30\r\n\r\n");
+    stream.write_all(wait.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(service.get(&path).await.status, 200);
+    }
+    service.post(&format!("{path}:cancel"), "{}").await;
+    assert!(rest(&mut stream).await.contains("\"status\":\"cancelled\""));
     // In the middle of a head or a body, there is nothing to answer, and nothing is kept either.
     for part in ["GET /v1/ta", "POST /v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"] {
         let mut stream = connect(&service).await;
