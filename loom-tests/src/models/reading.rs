@@ -18,6 +18,8 @@ models![
     i2_poll_against_the_time_of_progress,
     i2_poll_against_a_retry_and_a_cancel,
     i2_poll_against_a_retry_that_counts_nothing large,
+    i2_a_look_by_handle_against_retry,
+    i2_a_look_by_handle_against_the_removal,
     i2_details_against_messages,
     i2_poll_against_a_request_to_cancel large,
     i2_poll_while_the_keeper_marks large,
@@ -250,6 +252,63 @@ fn i2_poll_against_a_retry_that_counts_nothing() {
     drop(worker.join().unwrap());
     let [status] = poller.join().unwrap();
     assert!(status.state() != State::Running || (status.done(), status.version()) == (0, before));
+}
+
+/// I2. One clone of a handle looks at the task while another retries and starts it: as with a poll, all is
+/// of the attempt that the status names.
+fn i2_a_look_by_handle_against_retry() {
+    let (store, clock) = store(1);
+    let task = running(&store).share();
+    task.advance(5).unwrap();
+    let before = task.status().unwrap();
+    clock.advance(STEP);
+    let worker = {
+        let task = task.clone();
+        thread::spawn(move || {
+            task.retry().unwrap();
+            task.start().unwrap();
+            task
+        })
+    };
+    let looker = thread::spawn(move || (task.status(), task));
+    let worker = worker.join().unwrap();
+    let (status, looker) = looker.join().unwrap();
+    let status = status.unwrap();
+    assert_eq!(status.id(), before.id());
+    match (status.attempt(), status.state()) {
+        (1, State::Running) => {
+            assert_eq!((status.version(), status.started_at()), (before.version(), before.started_at()));
+        }
+        (2, State::Pending) => assert_eq!((status.done(), status.started_at()), (0, None)),
+        (2, State::Running) => assert!(status.done() == 0 && status.started_at() > before.started_at()),
+        other => panic!("{other:?}"),
+    }
+    drop((worker, looker));
+}
+
+/// I2, I7. A handle looks at its task while that ends and is removed: it sees the task, or none.
+fn i2_a_look_by_handle_against_the_removal() {
+    let (store, _clock) = store(1);
+    let task = running(&store).share();
+    let id = task.id();
+    let worker = {
+        let task = task.clone();
+        thread::spawn(move || {
+            task.advance(3).unwrap();
+            task.succeed(()).unwrap();
+            let _ = store.remove(id).unwrap();
+            (task, store)
+        })
+    };
+    let looker = thread::spawn(move || (task.status(), task));
+    let worker = worker.join().unwrap();
+    let (status, looker) = looker.join().unwrap();
+    if let Some(status) = status {
+        assert_eq!(status.id(), id);
+        assert!(status.state() != State::Succeeded || status.done() == 3, "{status:?}");
+    }
+    assert_eq!(looker.status(), None);
+    drop((worker, looker));
 }
 
 /// I2. Details are read while two messages are set: message and version go together.
