@@ -17,7 +17,7 @@ use std::hint::black_box;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use inflight::TaskId;
+use inflight::{MAX_COUNT, TaskId};
 
 use crate::harness::{Gate, lap, race};
 use crate::payload::Seen;
@@ -74,11 +74,13 @@ pub trait Subject: Sized + Sync + Send + 'static {
     fn write(&self, hand: &mut Self::Hand, step: Step);
 }
 
-/// What the total of a task is made from where the key is an id: its low 32 bits.
+/// What the total of a task is made from where the key is an id: as many of its low bits as a total can
+/// have. With 32 of them, about a hundred pairs among a million tasks would share a tag, and the checks
+/// would take the one for the other.
 #[inline(always)]
 #[must_use]
 pub const fn tag_of(id: TaskId) -> u64 {
-    id.as_u128() as u64 & 0xFFFF_FFFF
+    id.as_u128() as u64 & MAX_COUNT
 }
 
 /// What polls a subject; gets a closure that polls.
@@ -480,6 +482,16 @@ mod tests {
         assert!(run(How::Another, true).is_err_and(|found| found.torn > 0 && found.missed == 0));
         assert!(run(How::Torn, true).is_err_and(|found| found.torn > 0 && found.regressed == 0));
         assert!(run(How::Back, true).is_err_and(|found| found.regressed > 0 && found.torn == 0));
+    }
+
+    #[test]
+    fn tags_tell_four_million_tasks_apart() {
+        let mut random = crate::keys::Random::new(0xC11E47);
+        let mut tags: Vec<u64> =
+            (0..4_000_000).map(|_| tag_of(TaskId::from_u128(random.uuid()))).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        assert_eq!(tags.len(), 4_000_000);
     }
 
     #[test]
