@@ -19,8 +19,6 @@ pub struct Operations {
     pub fences: u64,
     /// Locks taken. Each is an exchange to take it and one to let it go, at least.
     pub locks: u64,
-    /// Pushes to and pops from lock-free queues.
-    pub queue: u64,
     /// Operations on a DashMap: a hash, and the lock of a shard.
     pub map: u64,
 }
@@ -33,12 +31,10 @@ pub(crate) enum Operation {
     Exchange,
     Fence,
     Lock,
-    Queue,
     Map,
 }
 
-const NONE: Operations =
-    Operations { loads: 0, stores: 0, exchanges: 0, fences: 0, locks: 0, queue: 0, map: 0 };
+const NONE: Operations = Operations { loads: 0, stores: 0, exchanges: 0, fences: 0, locks: 0, map: 0 };
 
 thread_local! {
     static DONE: Cell<Operations> = const { Cell::new(NONE) };
@@ -56,7 +52,6 @@ pub(crate) fn note(operation: Operation) {
             Operation::Exchange => &mut now.exchanges,
             Operation::Fence => &mut now.fences,
             Operation::Lock => &mut now.locks,
-            Operation::Queue => &mut now.queue,
             Operation::Map => &mut now.map,
         } += 1;
         done.set(now);
@@ -80,7 +75,6 @@ impl Sub for Operations {
             exchanges: self.exchanges - earlier.exchanges,
             fences: self.fences - earlier.fences,
             locks: self.locks - earlier.locks,
-            queue: self.queue - earlier.queue,
             map: self.map - earlier.map,
         }
     }

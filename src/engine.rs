@@ -15,7 +15,7 @@ use crate::id::{Address, Mint, TaskId};
 use crate::keeper::Upkeep;
 use crate::limits::Limits;
 use crate::new_task::NewTask;
-use crate::record::{ForeignId, Kin, Lease, Parent, Record};
+use crate::record::{ForeignId, Kin, Parent, Record};
 use crate::registry::{Alias, Registry};
 use crate::retention::Retention;
 use crate::roster::Roster;
@@ -226,10 +226,10 @@ impl Engine {
 
         let (key, now) = (tenancy.key(), self.clock.now());
         let kin = family.map(|family| Kin { family, share: Share::default() });
-        let lease = new.lease.map(|span| Lease { span, deadline: now.plus(span) });
+        let deadline = new.lease.map(|span| now.plus(span));
         let observed = kin.is_some();
         let traits = new.traits(new.id.map(ForeignId::new), parent).map(StdArc::new);
-        let record = Arc::new(Record::new(tenancy, new.kind, traits, kin, lease));
+        let record = Arc::new(Record::new(tenancy, new.kind, traits, kin, deadline));
         if let Some(cell) = self.cell(&record) {
             cell.occupy(key, new.total, now, observed);
         }
@@ -240,16 +240,18 @@ impl Engine {
             self.withdraw(&record);
             return Err(CreateError::DuplicateId(foreign.id));
         }
-        // Who knew the id beforehand may have ended the task already, and then that stands.
-        record.lock().roll_up(|share| Share {
-            state: share.state.or(Some(State::Pending)),
-            total: share.total.or(new.total),
-            ..share
-        });
+        if observed {
+            // Who knew the id beforehand may have ended the task already, and then that stands.
+            record.lock().roll_up(|share| Share {
+                state: share.state.or(Some(State::Pending)),
+                total: share.total.or(new.total),
+                ..share
+            });
+        }
         self.tally.shift(None, Some(State::Pending));
         self.roster.enter(key.address(), |address| self.is_alive(address));
-        if let Some(lease) = lease {
-            self.upkeep.watch_lease(key, lease.deadline);
+        if let Some(deadline) = deadline {
+            self.upkeep.watch_lease(key, deadline);
         }
         if self.feed.is_read() {
             let mut wakes = Wakes::default();

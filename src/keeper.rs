@@ -34,20 +34,21 @@ use crate::clock::{STAMP_BITS, Stamp};
 use crate::engine::Engine;
 use crate::family::Share;
 use crate::id::{Address, TaskId};
+use crate::inbox::Inbox;
 use crate::record::Record;
 use crate::retention::{Keep, OUTCOMES, Retention, outcome};
 use crate::signal::{Letterbox, Waiters, Wakes};
 use crate::state::{GoneReason, State};
-use crate::sync::{Arc, Mutex, Queue, lock};
+use crate::sync::{Arc, Mutex, lock};
 
 /// How many entries the keeper's lists may grow by before those that are of no use are swept out.
 const SLACK: usize = 1024;
 
 /// What is left to the keeper, and the keeper's own lists.
 pub(crate) struct Upkeep {
-    stirred: Queue<Arc<Record>>,
-    retired: Queue<Retired>,
-    timers: Queue<Timer>,
+    stirred: Inbox<Arc<Record>>,
+    retired: Inbox<Retired>,
+    timers: Inbox<Timer>,
     lists: Mutex<Lists>,
 }
 
@@ -142,9 +143,9 @@ impl Eq for Timer {}
 impl Upkeep {
     pub(crate) fn new() -> Self {
         Self {
-            stirred: Queue::new(),
-            retired: Queue::new(),
-            timers: Queue::new(),
+            stirred: Inbox::new(),
+            retired: Inbox::new(),
+            timers: Inbox::new(),
             lists: Mutex::new(Lists::default()),
         }
     }
@@ -197,9 +198,7 @@ impl Engine {
 
     /// Samples the active tasks, and drops those that were quiet for a whole tick.
     fn sample(&self, active: &mut Vec<Arc<Record>>, before: Stamp, wakes: &mut Wakes) {
-        while let Some(record) = self.upkeep.stirred.pop() {
-            active.push(record);
-        }
+        active.extend(self.upkeep.stirred.fetch());
         active.retain(|record| {
             let Some(cell) = self.cell(record) else { return false };
             if !self.sample_one(record, cell, wakes) {
@@ -273,9 +272,7 @@ impl Engine {
 
     /// Expires leases and times to live that are due, and wakes waiters whose time has run out.
     fn fire_timers(&self, timers: &mut Sweeping<BinaryHeap<Reverse<Timer>>>, now: Stamp, wakes: &mut Wakes) {
-        while let Some(timer) = self.upkeep.timers.pop() {
-            timers.list.push(Reverse(timer));
-        }
+        timers.list.extend(self.upkeep.timers.fetch().into_iter().map(Reverse));
         while timers.list.peek().is_some_and(|Reverse(timer)| timer.due <= now) {
             let Some(Reverse(timer)) = timers.list.pop() else { break };
             match timer.what {
@@ -306,7 +303,10 @@ impl Engine {
 
     /// Lets go of terminal tasks that are past their age, and of those that are too many.
     fn let_go(&self, lists: &mut Lists, now: Stamp, wakes: &mut Wakes) {
-        while let Some(retired) = self.upkeep.retired.pop() {
+        let mut retired = self.upkeep.retired.fetch();
+        // Each stripe's are in order, or nearly, and a sort that finds that out merges them.
+        retired.sort_by_key(|retired| retired.ended.at());
+        for retired in retired {
             if let Some(list) = lists.retired.get_mut(retired.ended.outcome()) {
                 list.list.push_back(retired);
             }

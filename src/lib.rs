@@ -16,6 +16,7 @@ mod family;
 mod feed;
 mod handle;
 mod id;
+mod inbox;
 mod keeper;
 mod lifecycle;
 mod limits;

@@ -218,8 +218,8 @@ impl Engine {
     pub(crate) fn expire_lease(&self, record: &Arc<Record>, now: Stamp, wakes: &mut Wakes) -> Option<Stamp> {
         let cold = record.lock();
         let status = self.status(record)?;
-        let lease = cold.lease().filter(|_| !status.is_terminal())?;
-        let deadline = lease.deadline.max(self.cell(record)?.updated().plus(lease.span));
+        let (span, deadline) = record.lease().zip(cold.deadline()).filter(|_| !status.is_terminal())?;
+        let deadline = deadline.max(self.cell(record)?.updated().plus(span));
         if deadline > now {
             return Some(deadline);
         }
@@ -235,8 +235,8 @@ impl Engine {
         if status.is_terminal() {
             return Err(ChangeError::Ended(status.state()));
         }
-        let lease = cold.lease_mut().ok_or(ChangeError::NoLease)?;
-        lease.deadline = self.clock.now().plus(lease.span);
+        let span = record.lease().ok_or(ChangeError::NoLease)?;
+        cold.rare().deadline = Some(self.clock.now().plus(span));
         Ok(())
     }
 

@@ -208,11 +208,12 @@ impl NewTask {
     /// one that was found.
     pub(crate) fn traits(&mut self, foreign: Option<ForeignId>, parent: Option<Parent>) -> Option<Traits> {
         let (unit, labels) = (self.unit.take(), std::mem::take(&mut self.labels));
-        let ttl = self.ttl;
-        if foreign.is_none() && unit.is_none() && labels.is_empty() && parent.is_none() && ttl.is_none() {
+        let (ttl, lease) = (self.ttl, self.lease);
+        let is_timed = ttl.is_some() || lease.is_some();
+        if foreign.is_none() && unit.is_none() && labels.is_empty() && parent.is_none() && !is_timed {
             return None;
         }
         let labels = labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        Some(Traits { foreign, unit: unit.map(Into::into), labels, parent, ttl })
+        Some(Traits { foreign, unit: unit.map(Into::into), labels, parent, ttl, lease })
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Traits {
     pub(crate) labels: Box<[(Box<str>, Box<str>)]>,
     pub(crate) parent: Option<Parent>,
     pub(crate) ttl: Option<Duration>,
+    /// How long the worker may be silent.
+    pub(crate) lease: Option<Duration>,
 }
 
 /// The parent by the id that it was named by, and by its minted one: the former may come to stand for
@@ -78,7 +80,8 @@ pub(crate) struct Rare {
     pub(crate) family: Option<StdArc<Family>>,
     /// This task's part in its parent's sums.
     pub(crate) kin: Option<Kin>,
-    pub(crate) lease: Option<Lease>,
+    /// When the lease runs out, if there is one and nothing is heard.
+    pub(crate) deadline: Option<Stamp>,
     pub(crate) waiters: Option<Box<Waiters>>,
 }
 
@@ -87,23 +90,17 @@ pub(crate) struct Kin {
     pub(crate) share: Share,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lease {
-    pub(crate) span: Duration,
-    pub(crate) deadline: Stamp,
-}
-
 impl Record {
     pub(crate) fn new(
         tenancy: Tenancy,
         kind: Cow<'static, str>,
         traits: Option<StdArc<Traits>>,
         kin: Option<Kin>,
-        lease: Option<Lease>,
+        deadline: Option<Stamp>,
     ) -> Self {
         let mut cold = Cold::default();
-        if kin.is_some() || lease.is_some() {
-            cold.rare = Some(Box::new(Rare { kin, lease, ..Rare::default() }));
+        if kin.is_some() || deadline.is_some() {
+            cold.rare = Some(Box::new(Rare { kin, deadline, ..Rare::default() }));
         }
         Self { kind, traits, cold: Mutex::new(cold), tenancy }
     }
@@ -137,6 +134,10 @@ impl Record {
         self.traits.as_ref().and_then(|traits| traits.ttl)
     }
 
+    pub(crate) fn lease(&self) -> Option<Duration> {
+        self.traits.as_ref().and_then(|traits| traits.lease)
+    }
+
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
         let labels = &self.traits.as_ref()?.labels;
         let at = labels.binary_search_by(|(have, _)| (**have).cmp(key)).ok()?;
@@ -166,16 +167,12 @@ impl Cold {
         self.rare.as_ref().is_some_and(|rare| rare.kin.is_some())
     }
 
-    pub(crate) fn lease(&self) -> Option<Lease> {
-        self.rare.as_ref()?.lease
+    pub(crate) fn deadline(&self) -> Option<Stamp> {
+        self.rare.as_ref()?.deadline
     }
 
     pub(crate) fn waiters(&self) -> Option<&Waiters> {
         self.rare.as_ref()?.waiters.as_deref()
-    }
-
-    pub(crate) fn lease_mut(&mut self) -> Option<&mut Lease> {
-        self.rare.as_mut()?.lease.as_mut()
     }
 
     pub(crate) fn waiters_mut(&mut self) -> Option<&mut Waiters> {

@@ -1,4 +1,4 @@
-//! The one place that names atomics, locks, queues and maps: this file, and those in `sync/`.
+//! The one place that names atomics, locks and maps: this file, and those in `sync/`.
 //!
 //! Everything concurrent in the crate comes from here, so that a checker can take the place of the real
 //! thing without the rest of the code knowing. (What no checker looks at has std's: the keeper's thread is
@@ -6,7 +6,7 @@
 //!
 //! | `--cfg` | what takes its place |
 //! | --- | --- |
-//! | none | nothing: `std`, crossbeam and DashMap |
+//! | none | nothing: `std` and DashMap |
 //! | `inflight_loom` | loom: all orders of a small model, weak ones included |
 //! | `inflight_shuttle` | shuttle: random schedules of the whole store (`sync/scheduled.rs`) |
 //! | `inflight_budget` | the real thing, counted (`sync/counted.rs`) |
@@ -15,8 +15,6 @@
 mod real {
     pub(crate) use std::sync::atomic::{AtomicI64, AtomicU64};
     pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
-
-    pub(crate) use crossbeam_queue::SegQueue as Queue;
 
     /// `len` atomics, all zero, that cost no memory until they are touched: the allocator maps zero
     /// pages for a large zeroed allocation, and nothing here writes to them.
@@ -91,8 +89,6 @@ mod model {
     pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU64, Ordering};
     pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
 
-    use super::lock;
-
     /// One stripe: a model has few threads, and each atomic costs it states.
     pub(crate) const STRIPES: usize = 1;
 
@@ -102,23 +98,6 @@ mod model {
 
     pub(crate) fn zeroed(len: usize) -> Option<Box<[AtomicU64]>> {
         Some((0..len).map(|_| AtomicU64::new(0)).collect())
-    }
-
-    /// An unbounded queue with the guarantees of crossbeam's, as the model checker can see them.
-    pub(crate) struct Queue<T>(Mutex<std::collections::VecDeque<T>>);
-
-    impl<T> Queue<T> {
-        pub(crate) fn new() -> Self {
-            Self(Mutex::new(std::collections::VecDeque::new()))
-        }
-
-        pub(crate) fn push(&self, value: T) {
-            lock(&self.0).push_back(value);
-        }
-
-        pub(crate) fn pop(&self) -> Option<T> {
-            lock(&self.0).pop_front()
-        }
     }
 }
 

@@ -7,13 +7,14 @@
 //! The lines lie flat, one after the other, each on one cache line, in memory that the system commits
 //! when it is first written to. A line that was never used costs nothing.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use crossbeam_utils::CachePadded;
 
 use crate::cell::{Cell, WORDS};
 use crate::id::{Mint, TaskId};
-use crate::sync::{Arc, AtomicU64, Ordering, Queue, zeroed};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, STRIPES, lock, stripe, zeroed};
 
 /// The greatest capacity of a store: 2²⁸ tasks, 16 GiB of lines.
 ///
@@ -36,10 +37,9 @@ pub(crate) struct Table {
     lines: u32,
     /// How many lines have ever been taken: the next one that has not.
     fresh: CachePadded<AtomicU64>,
-    /// Lines that were used and are free again, the longest free first: so the reason why a task went
-    /// is told for as long as possible (I11). All that a tenancy needs of the table, so that the table
-    /// itself can lie where a poll finds it without another step.
-    free: Arc<Queue<u32>>,
+    /// The free list of each stripe. A line goes back to where it was taken, so that threads which make
+    /// tasks do not stand in each other's way.
+    free: Box<[Arc<FreeList>]>,
 }
 
 impl Table {
@@ -53,7 +53,7 @@ impl Table {
             skip: u8::try_from(skip).ok()?,
             lines,
             fresh: CachePadded::new(AtomicU64::new(0)),
-            free: Arc::new(Queue::new()),
+            free: (0..STRIPES).map(|_| Arc::new(FreeList::default())).collect(),
         })
     }
 
@@ -106,14 +106,23 @@ impl Table {
     ///
     /// A line whose generations or sequence are used up (after four billion tenants) is left out for good.
     pub(crate) fn take(&self, mint: &Mint) -> Option<Tenancy> {
+        let home = self.free.get(stripe())?;
         loop {
-            let slot = self.free.pop().or_else(|| self.take_fresh())?;
+            let slot = home.pop().or_else(|| self.take_fresh()).or_else(|| self.take_from_any())?;
             let cell = self.cell(slot)?;
             let generation = if cell.word().bits() == 0 { 0 } else { cell.tenant(slot).generation() };
             if let Some(next) = generation.checked_add(1).filter(|_| cell.word().can_be_tenanted()) {
-                return Some(Tenancy { key: mint.mint(slot, next), free: Arc::clone(&self.free) });
+                return Some(Tenancy { key: mint.mint(slot, next), home: Arc::clone(home) });
             }
         }
+    }
+
+    /// Takes a free line from whichever stripe has one. All lists are held at once: so if there is none,
+    /// there was a moment at which no line was free.
+    #[cold]
+    fn take_from_any(&self) -> Option<u32> {
+        let mut lists: Vec<_> = self.free.iter().map(|list| lock(&list.0)).collect();
+        lists.iter_mut().find_map(|list| list.pop_front())
     }
 
     fn take_fresh(&self) -> Option<u32> {
@@ -133,13 +142,28 @@ impl fmt::Debug for Table {
     }
 }
 
+/// Lines that were used and are free again, the longest free first: so the reason why a task went is told
+/// for as long as possible (I11). Its lock is the last that anyone takes.
+#[derive(Default)]
+struct FreeList(CachePadded<Mutex<VecDeque<u32>>>);
+
+impl FreeList {
+    fn push(&self, slot: u32) {
+        lock(&self.0).push_back(slot);
+    }
+
+    fn pop(&self) -> Option<u32> {
+        lock(&self.0).pop_front()
+    }
+}
+
 /// The ownership of a line. Whoever drops it has let go of the line, which is free for the next tenant.
 ///
 /// A task's record owns it, and the registry's entry and the task's handles hold the record: the line is
 /// free when both have let go, and not before (I7).
 pub(crate) struct Tenancy {
     key: TaskId,
-    free: Arc<Queue<u32>>,
+    home: Arc<FreeList>,
 }
 
 impl Tenancy {
@@ -152,7 +176,7 @@ impl Tenancy {
 
 impl Drop for Tenancy {
     fn drop(&mut self) {
-        self.free.push(self.key.slot());
+        self.home.push(self.key.slot());
     }
 }
 
@@ -191,5 +215,30 @@ mod tests {
         assert!(table.cell(0).unwrap().read(first).is_none());
         assert!(table.cell(0).unwrap().read(second).is_some());
         drop(tenancy);
+    }
+
+    #[test]
+    fn a_line_goes_home_and_nobody_goes_without_while_one_is_free() {
+        let table = Table::new(3).unwrap();
+        let mint = Mint::new(&[7; 16]);
+        let elsewhere = |take: usize| -> (usize, Vec<Tenancy>) {
+            std::thread::scope(|scope| {
+                let taking = || (stripe(), (0..take).map_while(|_| table.take(&mint)).collect());
+                scope.spawn(taking).join().unwrap()
+            })
+        };
+        let home = |stripe: usize| lock(&table.free.get(stripe).unwrap().0).len();
+        let (first, taken) = elsewhere(4);
+        assert_eq!((taken.len(), home(first)), (3, 0));
+        drop(taken);
+        assert_eq!(home(first), 3, "given back where they were taken");
+        let others: Vec<_> = (0..4).map(|_| elsewhere(1)).collect();
+        assert_eq!(others.iter().map(|(_, taken)| taken.len()).collect::<Vec<_>>(), [1, 1, 1, 0]);
+        for (stripe, taken) in others {
+            let before = home(stripe);
+            let count = taken.len();
+            drop(taken);
+            assert_eq!(home(stripe), before + count, "and so are those that were another's before");
+        }
     }
 }

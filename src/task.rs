@@ -106,8 +106,7 @@ impl Task {
     /// ```
     pub fn start(&mut self) -> Result<(), ChangeError> {
         self.handle.start()?;
-        let leased = self.handle.record.lock().lease().is_some();
-        self.alone = !leased;
+        self.alone = self.handle.record.lease().is_none();
         self.room = self.room_on_line();
         self.noted = Stamp::default();
         Ok(())

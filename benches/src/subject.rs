@@ -487,8 +487,7 @@ mod tests {
     #[test]
     fn tags_tell_four_million_tasks_apart() {
         let mut random = crate::keys::Random::new(0xC11E47);
-        let mut tags: Vec<u64> =
-            (0..4_000_000).map(|_| tag_of(TaskId::from_u128(random.uuid()))).collect();
+        let mut tags: Vec<u64> = (0..4_000_000).map(|_| tag_of(TaskId::from_u128(random.uuid()))).collect();
         tags.sort_unstable();
         tags.dedup();
         assert_eq!(tags.len(), 4_000_000);

@@ -1,5 +1,5 @@
 //! The operation budget of every public call that is hot: how many atomic loads, stores, exchanges and
-//! fences it does, how many locks it takes, and how often it goes to a queue or a map. Built with
+//! fences it does, how many locks it takes, and how often it goes to a map. Built with
 //! `RUSTFLAGS="--cfg inflight_budget"`; see `ci/budget.sh`.
 //!
 //! The budgets are *exact*: a call that needs less than its budget fails the test as one that needs more
@@ -7,7 +7,7 @@
 //! `ci/budget.sh record` writes.
 //!
 //! What is not counted: clones of the store's and a record's plain counted references that do not come
-//! from `sync.rs` (the engine in a handle, labels, texts), and what queues and maps do inside.
+//! from `sync.rs` (the engine in a handle, labels, texts), and what maps do inside.
 #![cfg(inflight_budget)]
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic, in its helpers, too")]
 
@@ -19,11 +19,11 @@ use inflight::{FailureReason, KeeperMode, ManualClock, NewTask, SharedTask, Stor
 
 const OWN: TaskId = TaskId::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
 
-/// One line of the table: the call, loads, stores, exchanges, locks, queue and map operations, allocations.
-type Row = (String, [u64; 7]);
+/// One line of the table: the call, loads, stores, exchanges, locks, map operations, allocations.
+type Row = (String, [u64; 6]);
 
 /// Fences have no column: they are 0 everywhere.
-const COLUMNS: [&str; 7] = ["loads", "stores", "exchanges", "locks", "queue", "map", "allocations"];
+const COLUMNS: [&str; 6] = ["loads", "stores", "exchanges", "locks", "map", "allocations"];
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/budgets.txt");
 
 fn budgets() -> Vec<Row> {
@@ -36,7 +36,7 @@ fn budgets() -> Vec<Row> {
 }
 
 fn table(rows: &[Row]) -> String {
-    let line = |name: &str, columns: [String; 7]| {
+    let line = |name: &str, columns: [String; 6]| {
         columns.iter().fold(format!("{name:40}"), |line, column| format!("{line}{column:>12}")) + "\n"
     };
     let lines = rows.iter().map(|(name, row)| line(name, row.map(|number| number.to_string())));
@@ -82,9 +82,8 @@ impl Bench {
             (result, done) = (Some(value), operations);
         });
         assert_eq!(done.fences, 0, "{name}: a fence");
-        let Operations { loads, stores, exchanges, locks, queue, map, .. } = done;
-        self.rows
-            .push((name.to_owned(), [loads, stores, exchanges, locks, queue, map, allocated.count_total]));
+        let Operations { loads, stores, exchanges, locks, map, .. } = done;
+        self.rows.push((name.to_owned(), [loads, stores, exchanges, locks, map, allocated.count_total]));
         result.unwrap()
     }
 
@@ -216,14 +215,14 @@ fn i1_a_poll_writes_nothing_and_an_increment_exchanges_nothing() {
     for name in ["get: hit", "get: hit, terminal", "get: miss, minted and gone", "lookup: hit"] {
         let [loads, rest @ ..] = row(name);
         assert!(loads <= 10, "{name}: {loads} loads");
-        assert_eq!(rest, [0; 6], "{name}: it stores, exchanges, locks, looks up or allocates");
+        assert_eq!(rest, [0; 5], "{name}: it stores, exchanges, locks, looks up or allocates");
     }
-    let [loads, stores, exchanges, locks, queue, map, allocations] = row("get_many: 100 ids");
+    let [loads, stores, exchanges, locks, map, allocations] = row("get_many: 100 ids");
     assert!(loads <= 11 * 100, "the poll's own, and one to fetch the line");
-    assert_eq!([stores, exchanges, locks, queue, map, allocations], [0, 0, 0, 0, 0, 1]);
+    assert_eq!([stores, exchanges, locks, map, allocations], [0, 0, 0, 0, 1]);
     for name in ["Task::advance", "Counter::advance"] {
-        assert_eq!(row(name), [1, 1, 0, 0, 0, 0, 0], "{name}: a store, and a load of the time");
+        assert_eq!(row(name), [1, 1, 0, 0, 0, 0], "{name}: a store, and a load of the time");
     }
     let [_, stores, exchanges, rest @ ..] = row("SharedTask::advance");
-    assert_eq!((stores, exchanges, rest), (0, 1, [0; 4]));
+    assert_eq!((stores, exchanges, rest), (0, 1, [0; 3]));
 }

@@ -156,22 +156,3 @@ impl<T> Deref for Arc<T> {
         &self.0
     }
 }
-
-/// crossbeam's queue, whose pushes and pops are noted as such: what they do inside is its own.
-pub(crate) struct Queue<T>(crossbeam_queue::SegQueue<T>);
-
-impl<T> Queue<T> {
-    pub(crate) fn new() -> Self {
-        Self(crossbeam_queue::SegQueue::new())
-    }
-
-    pub(crate) fn push(&self, value: T) {
-        note(Operation::Queue);
-        self.0.push(value);
-    }
-
-    pub(crate) fn pop(&self) -> Option<T> {
-        note(Operation::Queue);
-        self.0.pop()
-    }
-}

@@ -10,8 +10,6 @@ pub(crate) use shuttle::thread;
 pub(crate) use shuttle_dashmap::DashMap;
 pub(crate) use shuttle_dashmap::mapref::entry::Entry;
 
-use super::lock;
-
 pub(crate) fn dash_map<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {
     DashMap::new()
 }
@@ -33,21 +31,4 @@ pub(crate) fn zeroed(len: usize) -> Option<Box<[AtomicU64]>> {
 pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
     bytes.fill(0x5A);
     Ok(())
-}
-
-/// An unbounded queue with the guarantees of crossbeam's, as shuttle can see them.
-pub(crate) struct Queue<T>(Mutex<std::collections::VecDeque<T>>);
-
-impl<T> Queue<T> {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(std::collections::VecDeque::new()))
-    }
-
-    pub(crate) fn push(&self, value: T) {
-        lock(&self.0).push_back(value);
-    }
-
-    pub(crate) fn pop(&self) -> Option<T> {
-        lock(&self.0).pop_front()
-    }
 }

@@ -4,7 +4,7 @@
 //! The standard library is not built for the sanitizer, so what its locks and the last drop of a counted
 //! reference order is not seen, and would be reported. So each `Mutex` of the store is one thread's own
 //! here: a task is created, changed, ended and removed by one thread, and one thread ticks. What threads
-//! share are the store's atomics, the DashMap and the lock-free queues.
+//! share are the store's atomics, the DashMap and the locks.
 //!
 //! `races [SECONDS]`, 5 if nothing is said; `ci/tsan.sh` builds it.
 
