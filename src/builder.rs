@@ -184,7 +184,8 @@ impl StoreBuilder {
         }
         let feed = Feed::new(self.feed_limit);
         let mint = Mint::new(&key);
-        let engine = Engine::new(table, mint, incarnation(), clock, self.limits, self.retention, feed);
+        let engine = Engine::new(table, mint, incarnation(), clock, self.limits, self.retention, feed)
+            .ok_or(BuildError::OutOfMemory { capacity })?;
         Store::start(StdArc::new(engine), self.keeper)
     }
 }

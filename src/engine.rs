@@ -4,7 +4,7 @@ use std::sync::Arc as StdArc;
 
 use crossbeam_utils::CachePadded;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Reading, ReadingWords};
 use crate::clock::{Clock, Pulse, Stamp};
 use crate::counts::Tally;
 use crate::details::Details;
@@ -14,6 +14,7 @@ use crate::feed::{Event, Feed, Subject};
 use crate::id::{Address, Mint, TaskId};
 use crate::keeper::Upkeep;
 use crate::limits::Limits;
+use crate::names::{Named, Sight};
 use crate::new_task::NewTask;
 use crate::record::{ForeignId, Kin, Parent, Record};
 use crate::registry::{Alias, Registry};
@@ -24,6 +25,12 @@ use crate::state::{Absent, GoneReason, State};
 use crate::status::Status;
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::table::{Place, Table};
+
+/// What a poll has found that had to look further than one line.
+struct Found {
+    epoch: u64,
+    words: ReadingWords,
+}
 
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -45,6 +52,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    /// `None` if there is no memory for its books.
     pub(crate) fn new(
         table: Table,
         mint: Mint,
@@ -53,12 +61,12 @@ impl Engine {
         limits: Limits,
         retention: Retention,
         feed: Feed,
-    ) -> Self {
-        Self {
+    ) -> Option<Self> {
+        Some(Self {
+            registry: Registry::new(table.lines())?,
             table,
             pulse: CachePadded::new(Pulse::new(&clock)),
             incarnation,
-            registry: Registry::new(),
             roster: Roster::new(),
             tally: Tally::new(),
             upkeep: Upkeep::new(),
@@ -68,29 +76,72 @@ impl Engine {
             retention,
             mint,
             tenancies: AtomicU64::new(1),
-        }
+        })
     }
 
     // ---- finding -------------------------------------------------------------------------------------
 
-    /// The poll (I1).
+    /// The poll (I1): from the id to the line, and nothing else. What does not stand there is looked for
+    /// further.
     #[inline]
     pub(crate) fn poll(&self, id: TaskId) -> Option<Status> {
-        self.poll_minted(id).or_else(|| self.poll_foreign(id))
+        let (epoch, reading) = match self.glance(id) {
+            Some(reading) => (self.incarnation, reading),
+            // Comes back as words, not as a `Status`: so the usual one stays in registers.
+            None => {
+                let Found { epoch, words } = self.look_further(id)?;
+                (epoch, Reading::from_words(words))
+            }
+        };
+        Some(Status::new(id, epoch, reading, self.pulse.skew_micros()))
     }
 
-    /// The poll of a minted id: from the id to the line, and nothing else. A client's id is as good as
-    /// never the address of a line, and if it is, not the stamp's.
+    /// One look at the line that `id` names. A client's id is as good as never the address of a line, and if
+    /// it is, not the id of the line's tenant.
     #[inline(always)]
-    fn poll_minted(&self, id: TaskId) -> Option<Status> {
-        let reading = self.table.cell(id.slot())?.read(id)?;
-        Some(Status::new(id, self.incarnation, reading, self.pulse.skew_micros()))
+    fn glance(&self, id: TaskId) -> Option<Reading> {
+        self.table.cell(id.slot())?.glance(id)
     }
 
-    /// The poll of a client's id: through the DashMap to the same line.
-    fn poll_foreign(&self, id: TaskId) -> Option<Status> {
+    /// The poll of an id whose line did not show its task at first sight.
+    #[inline(never)]
+    fn look_further(&self, id: TaskId) -> Option<Found> {
+        if id.has_address_form() { self.look_again(id) } else { self.look_for_name(id) }
+    }
+
+    /// The poll of an id that has the form of a minted one: its task is gone, or its word has just changed, or
+    /// it is a client's all the same.
+    #[inline(never)]
+    fn look_again(&self, id: TaskId) -> Option<Found> {
+        if let Some(cell) = self.table.cell(id.slot()).filter(|cell| cell.may_be_of(id))
+            && let Some(words) = cell.look_again(id)
+        {
+            return Some(Found { epoch: self.incarnation, words });
+        }
+        if self.registry.may_be_foreign(id) { self.look_for_name(id) } else { None }
+    }
+
+    /// The poll of a client's id: by what is written of it to another line.
+    #[inline(never)]
+    fn look_for_name(&self, id: TaskId) -> Option<Found> {
+        match self.registry.sight(id) {
+            Sight::Nobody => None,
+            Sight::Unclear => self.look_up(id),
+            Sight::Named(Named { address, tenancy }) => {
+                match self.table.cell(address.slot).and_then(|cell| cell.glance_at(address)) {
+                    Some(reading) => Some(Found { epoch: self.epoch(tenancy), words: reading.into_words() }),
+                    None => self.look_up(id),
+                }
+            }
+        }
+    }
+
+    /// The poll of a client's id through the DashMap.
+    #[cold]
+    fn look_up(&self, id: TaskId) -> Option<Found> {
         let alias = self.registry.alias(id)?;
-        self.poll_line(Subject { key: alias.key, id, epoch: self.epoch(alias.tenancy) })
+        let reading = self.table.cell(alias.key.slot())?.read(alias.key)?;
+        Some(Found { epoch: self.epoch(alias.tenancy), words: reading.into_words() })
     }
 
     /// The poll of a task whose line is known.
@@ -128,11 +179,15 @@ impl Engine {
         for chunk in ids.chunks(CHUNK) {
             let warm = |id: &TaskId| self.table.cell(id.slot()).map_or(0, Cell::warm);
             std::hint::black_box(chunk.iter().map(warm).fold(0, |all, word| all ^ word));
-            statuses.extend(chunk.iter().map(|id| self.poll_minted(*id)));
+            let at_sight = |id: &TaskId| {
+                let reading = self.glance(*id)?;
+                Some(Status::new(*id, self.incarnation, reading, self.pulse.skew_micros()))
+            };
+            statuses.extend(chunk.iter().map(at_sight));
         }
         for (status, id) in statuses.iter_mut().zip(ids) {
             if status.is_none() {
-                *status = self.poll_foreign(*id);
+                *status = self.poll(*id);
             }
         }
         statuses

@@ -20,6 +20,7 @@ mod inbox;
 mod keeper;
 mod lifecycle;
 mod limits;
+mod names;
 mod new_task;
 mod panics;
 mod payload;

@@ -1,9 +1,11 @@
-//! The book of record: a DashMap whose entries own the tasks' lines, and the clients' ids beside it.
+//! The book of record: a DashMap whose entries own the tasks' lines, and the clients' ids beside it, which
+//! are written down once more where a poll finds them without a lock (`names.rs`).
 //!
 //! Guards never leave this file, and nothing of a user's runs under one: entries are cloned or taken
 //! out, and dropped by the caller.
 
 use crate::id::TaskId;
+use crate::names::{Named, Names, Sight};
 use crate::record::Record;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
@@ -34,14 +36,17 @@ enum Claim {
 pub(crate) struct Registry {
     tasks: Map<Arc<Record>>,
     aliases: Map<Alias>,
+    names: Names,
     /// How many aliases have the form of a minted id. While there are none, a minted id that its line
     /// does not know need not be looked for.
     disguised: AtomicU64,
 }
 
 impl Registry {
-    pub(crate) fn new() -> Self {
-        Self { tasks: Map::new(), aliases: Map::new(), disguised: AtomicU64::new(0) }
+    /// The books of a store with so many lines; `None` if there is no memory for them.
+    pub(crate) fn new(lines: u32) -> Option<Self> {
+        let names = Names::new(lines)?;
+        Some(Self { tasks: Map::new(), aliases: Map::new(), names, disguised: AtomicU64::new(0) })
     }
 
     pub(crate) fn insert(&self, record: &Arc<Record>) {
@@ -70,7 +75,12 @@ impl Registry {
             // whatever means that order the two, sees the count.
             self.disguised.fetch_add(1, Ordering::Relaxed);
         }
-        let claim = self.aliases.claim(id, alias, is_over);
+        let written = || {
+            let alias = alias();
+            self.names.write(id, Named { address: alias.key.address(), tenancy: alias.tenancy });
+            alias
+        };
+        let claim = self.aliases.claim(id, written, is_over);
         if claim != Claim::New {
             self.forget_disguise(id); // Not counted at all, or counted for the one before.
         }
@@ -79,6 +89,7 @@ impl Registry {
 
     /// Takes `id` back from the task `key`, if it is still that task's.
     pub(crate) fn release(&self, id: TaskId, key: TaskId) {
+        self.names.wipe(id, key.address());
         if self.aliases.remove_if(id, |alias| alias.key == key).is_some() {
             self.forget_disguise(id);
         }
@@ -91,15 +102,24 @@ impl Registry {
         }
     }
 
-    /// What the client's id `id` stands for. An id of the form of a minted one is looked for only if
-    /// there is any alias of that form: so a poll of a minted id that is gone hashes nothing (I1).
+    /// Whether `id` may be a client's. One of the form of a minted one is so only if there is any alias of
+    /// that form: so a poll of a minted id that is gone hashes nothing (I1).
+    #[inline]
+    pub(crate) fn may_be_foreign(&self, id: TaskId) -> bool {
+        // Relaxed: see `claim`.
+        !id.has_address_form() || self.disguised.load(Ordering::Relaxed) != 0
+    }
+
+    /// What is written of the client's id `id`, without a look into the map.
+    #[inline(always)]
+    pub(crate) fn sight(&self, id: TaskId) -> Sight {
+        self.names.find(id)
+    }
+
+    /// What the client's id `id` stands for.
     #[inline]
     pub(crate) fn alias(&self, id: TaskId) -> Option<Alias> {
-        // Relaxed: see `claim`.
-        if id.has_address_form() && self.disguised.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        self.aliases.get(id)
+        if self.may_be_foreign(id) { self.aliases.get(id) } else { None }
     }
 }
 

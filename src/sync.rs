@@ -73,6 +73,13 @@ mod threaded {
 #[cfg(not(any(inflight_loom, inflight_shuttle)))]
 pub(crate) use threaded::*;
 
+/// How ids are hashed where the store does so itself: seeded at random, since clients choose ids.
+#[cfg(not(any(inflight_loom, inflight_shuttle)))]
+pub(crate) type Hashing = foldhash::fast::RandomState;
+/// How ids are hashed, the same way each time: an execution must be repeatable.
+#[cfg(any(inflight_loom, inflight_shuttle))]
+pub(crate) type Hashing = foldhash::fast::FixedState;
+
 /// Threads park and are named by this; and randomness that a replay must be able to repeat.
 #[cfg(not(inflight_shuttle))]
 mod outside {

@@ -71,7 +71,7 @@ pub use word::MAX_ATTEMPTS;
 pub(crate) use word::{Refusal, Word};
 
 use crate::clock::{STAMP_BITS, Stamp};
-use crate::id::TaskId;
+use crate::id::{Address, TaskId};
 use crate::state::GoneReason;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -129,7 +129,21 @@ pub(crate) struct Reading {
     updated: u64,
 }
 
+/// A `Reading` on its way out of a function that is not inlined.
+pub(crate) type ReadingWords = [u64; 6];
+
 impl Reading {
+    #[inline(always)]
+    pub(crate) fn into_words(self) -> ReadingWords {
+        let Reading { word, progress, total, created, started, updated } = self;
+        [word.bits(), progress, total, created, started, updated]
+    }
+
+    #[inline(always)]
+    pub(crate) fn from_words([word, progress, total, created, started, updated]: ReadingWords) -> Self {
+        Self { word: Word::from_bits(word), progress, total, created, started, updated }
+    }
+
     /// The word, as a poller observes it.
     #[inline(always)]
     pub(crate) fn word(&self) -> Word {
@@ -194,28 +208,42 @@ impl<'a> Cell<'a> {
     /// The status of the task `id`, if the line is that task's (I1, I2, I7). Stores nothing.
     #[inline(always)]
     pub(crate) fn read(self, id: TaskId) -> Option<Reading> {
-        match self.look_for(id) {
-            Ok(reading) => Some(reading),
-            Err(before) => {
-                // Comes back as words, not as a `Reading`: so the usual one stays in registers.
-                let [word, progress, total, created, started, updated] = self.look_again(id, before)?;
-                Some(Reading { word: Word::from_bits(word), progress, total, created, started, updated })
-            }
-        }
+        // Comes back as words, not as a `Reading`: so the usual one stays in registers.
+        self.glance(id).or_else(|| self.look_again(id).map(Reading::from_words))
     }
 
-    /// A look that did not come out: either the task is not there, or the word changed meanwhile.
+    /// One look for the task `id`. `None` tells nothing: either the task is not there, or the word changed
+    /// meanwhile; `look_again` knows.
+    #[inline(always)]
+    pub(crate) fn glance(self, id: TaskId) -> Option<Reading> {
+        let Look { stamp, reading, stayed } = self.look();
+        (stayed & is_tenant(id, stamp, reading.created, reading.started)).then_some(reading)
+    }
+
+    /// One look for the tenant at `address`, whose slot is this line's. `None` tells nothing, as in `glance`.
+    #[inline(always)]
+    pub(crate) fn glance_at(self, Address { slot, generation }: Address) -> Option<Reading> {
+        let Look { stamp, reading, stayed } = self.look();
+        let tenant = tenant(slot, stamp, reading.created, reading.started);
+        (stayed & (tenant.generation() == generation)).then_some(reading)
+    }
+
+    /// Whether the line has a tenant and may be `id`'s. If not, the task is gone.
+    #[inline(always)]
+    pub(crate) fn may_be_of(self, id: TaskId) -> bool {
+        !self.word().is_vacant() && self.is_stamped(id)
+    }
+
+    /// What there is to see of the task `id`, as often as that takes. Apart from the first look, so that
+    /// that is straight code.
     #[cold]
-    fn look_again(self, id: TaskId, mut before: Word) -> Option<[u64; 6]> {
+    pub(crate) fn look_again(self, id: TaskId) -> Option<ReadingWords> {
         loop {
-            if before.is_vacant() || !self.is_stamped(id) {
+            if !self.may_be_of(id) {
                 return None;
             }
-            match self.look_for(id) {
-                Ok(Reading { word, progress, total, created, started, updated }) => {
-                    return Some([word.bits(), progress, total, created, started, updated]);
-                }
-                Err(word) => before = word,
+            if let Some(reading) = self.glance(id) {
+                return Some(reading.into_words());
             }
         }
     }
@@ -232,18 +260,6 @@ impl<'a> Cell<'a> {
             if reading.word.is_vacant() {
                 return None;
             }
-        }
-    }
-
-    /// One look for the task `id`. It has come out if the line was `id`'s and the word stayed as it was; if
-    /// not, gives the word that it began with.
-    #[inline(always)]
-    fn look_for(self, id: TaskId) -> Result<Reading, Word> {
-        let Look { stamp, reading, stayed } = self.look();
-        if stayed & is_tenant(id, stamp, reading.created, reading.started) {
-            Ok(reading)
-        } else {
-            Err(reading.word)
         }
     }
 
@@ -281,6 +297,7 @@ impl<'a> Cell<'a> {
     }
 
     /// Whether the line's present or, if it is vacant, last tenant is `id`.
+    #[inline]
     pub(crate) fn is_stamped(self, id: TaskId) -> bool {
         // Relaxed, all of these: only the id's bits matter, and who asks has loaded the word of that
         // tenant before, or has the id from it, and so does not see those of an earlier one.

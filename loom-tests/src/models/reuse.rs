@@ -20,6 +20,9 @@ models![
     i7_a_clients_id_is_claimed_once,
     i7_a_clients_id_is_released_and_claimed,
     i7_a_poll_of_a_clients_id_against_its_creation large,
+    i5_a_poll_of_a_clients_id_against_its_next_use large,
+    i7_a_poll_of_a_clients_id_against_another large,
+    i7_two_clients_ids_and_room_for_one_name,
     i11_a_lookup_against_a_removal,
     i11_a_stale_lookup_against_reuse large,
 ];
@@ -312,6 +315,95 @@ fn i7_a_poll_of_a_clients_id_against_its_creation() {
     };
     let task = creator.join().unwrap();
     assert!(poller.join().unwrap().is_none_or(|status| Some(status) == task.status()));
+}
+
+const CLIENTS: TaskId = TaskId::from_u128(7);
+
+fn ended_as(store: &Store, id: TaskId) -> Task {
+    let mut task = store.create(NewTask::new("first").id(id)).unwrap();
+    task.start().unwrap();
+    task.succeed("first").unwrap();
+    task
+}
+
+/// I5, I7. A client's id is polled while its task is removed and the id is used again: each poll finds the
+/// first task as it was, nothing, or the second; and never what came before.
+fn i5_a_poll_of_a_clients_id_against_its_next_use() {
+    let (store, clock) = store(1);
+    let task = ended_as(&store, CLIENTS);
+    let last = task.status().unwrap();
+    clock.advance(STEP);
+    let worker = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let _ = store.remove(CLIENTS).unwrap();
+            drop(task);
+            store.create(NewTask::new("second").id(CLIENTS).total(90)).unwrap()
+        })
+    };
+    let poller = {
+        let store = store.clone();
+        thread::spawn(move || [store.get(CLIENTS), store.get(CLIENTS)])
+    };
+    let second = worker.join().unwrap();
+    let [one, two] = poller.join().unwrap();
+    for status in [one, two].into_iter().flatten() {
+        assert!(status == last || Some(status) == second.status(), "{status:?}");
+    }
+    if let (Some(one), Some(two)) = (one, two) {
+        assert!(one.version() <= two.version());
+    }
+    assert!(one == Some(last) || two != Some(last), "it was gone");
+    assert_eq!(store.get(CLIENTS), second.status());
+}
+
+/// I7. A client's id is polled while its task is removed, and another client's takes its line and the place
+/// of its name: it finds its own task as it was, or nothing.
+fn i7_a_poll_of_a_clients_id_against_another() {
+    let (store, clock) = store(1);
+    let task = ended_as(&store, CLIENTS);
+    let last = task.status().unwrap();
+    clock.advance(STEP);
+    let other = TaskId::from_u128(8);
+    let worker = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let _ = store.remove(CLIENTS).unwrap();
+            drop(task);
+            store.create(NewTask::new("second").id(other).total(90)).unwrap()
+        })
+    };
+    let poller = {
+        let store = store.clone();
+        thread::spawn(move || (store.get(other), store.get(CLIENTS)))
+    };
+    let second = worker.join().unwrap();
+    let (of_second, of_first) = poller.join().unwrap();
+    assert!(of_first.is_none_or(|status| status == last), "{of_first:?}");
+    assert!(of_second.is_none_or(|status| Some(status) == second.status()), "{of_second:?}");
+    assert!(of_second.is_none() || of_first.is_none(), "it was gone");
+    assert_eq!((store.get(other), store.get(CLIENTS)), (second.status(), None));
+}
+
+/// I7. Two tasks with clients' ids are created at a time, where there is room for one name: both are found,
+/// and each until it is removed.
+fn i7_two_clients_ids_and_room_for_one_name() {
+    let (store, _clock) = store(2);
+    let ids = [CLIENTS, TaskId::from_u128(8)];
+    let other = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let mut task = store.create(NewTask::new("other").id(ids[1])).unwrap();
+            task.cancel().unwrap();
+            assert_eq!(store.get(ids[1]), task.status());
+            let _ = store.remove(ids[1]).unwrap();
+            assert_eq!(store.get(ids[1]), None);
+        })
+    };
+    let task = store.create(NewTask::new("mine").id(ids[0])).unwrap();
+    assert_eq!(store.get(ids[0]), task.status());
+    other.join().unwrap();
+    assert_eq!(ids.map(|id| store.get(id)), [task.status(), None]);
 }
 
 /// I11. A lookup races with a removal: it finds the task, or that it is gone, but never that it was never

@@ -1,0 +1,256 @@
+//! The clients' ids, written where a poll finds them without a lock.
+//!
+//! The registry's map of aliases is the book: what it says of a client's id is so. But to look into it takes
+//! the lock of a shard, two writes to memory that all pollers share. So whoever claims an id there also
+//! writes it down here, and a poll looks here first.
+//!
+//! A *name* is four words, and there are four places for names in a row. Which row an id belongs to is said by
+//! its hash. The row's head has a tag for each place, so that a poll looks at the right one, or at none:
+//!
+//! ```text
+//!            63      48 47      32 31      16 15       0
+//! tags      ┌──────────┬──────────┬──────────┬──────────┐
+//!           │ place 3  │ place 2  │ place 1  │ place 0  │   1 │ hash: 15 bits; 0 where the place is free
+//!           └──────────┴──────────┴──────────┴──────────┘
+//! crowd      how many ids of this row have found no place
+//!
+//! owner      slot │ generation
+//! high, low  the id's halves
+//! tenancy    which use of the id it is
+//! ```
+//!
+//! Who claims an id, while nobody else can claim it, takes a free place by its tag and then writes the name,
+//! the owner last. It stays until the task is removed: the tag is wiped after the line has been vacated. An
+//! id for which there is no place is counted as long as it is in use. There are at least four times as many
+//! places as lines, and then no more than one id in three hundred is in a crowd.
+//!
+//! # Why what is found is so (I5, I7)
+//!
+//! A poll loads the owner, then the rest, then the line, between two looks at its word as always. It goes by
+//! them only if the line's tenant is of the owner's generation. Whatever else it finds behind the tag, it
+//! looks into the map. The interleavings to be afraid of:
+//!
+//! * *A name that is being written.* Whoever sees an owner sees the rest of that name, or of a later one.
+//! * *A later name in the same place.* Its writer has seen the place free, and so the earlier task's line
+//!   vacated. So who sees any of it does not find the earlier task on its line any more.
+//! * *An id that is claimed again.* That takes a line that has been vacated. Who has seen the new task, here
+//!   or through the map, has seen what came before it was claimed, and does not find the old one, either.
+//!
+//! # Why what is not found is not there
+//!
+//! From when an id has been claimed until its line is vacated its tag stays, or it is counted. Who has learned
+//! of the claim, by whatever means that order the two, sees that. A poll that sees neither came before the
+//! claim, or after the end; in the latter case it has seen that the line was vacated, and later ones do not
+//! find the task again.
+
+use std::hash::BuildHasher;
+
+use crate::id::{Address, TaskId};
+use crate::sync::{AtomicU64, Hashing, Ordering, zeroed};
+
+/// Places in a row. A model has one row of one, so that there is trouble enough.
+const ROW: usize = if cfg!(inflight_loom) { 1 } else { 4 };
+
+const TAG_BITS: u32 = 16;
+const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
+const TAKEN: u64 = 1 << (TAG_BITS - 1);
+/// The bits of the hash that say which place is likely: no row's, and no tag's.
+const LIKELY_SHIFT: u32 = 40;
+/// The lowest bit of each tag, and the highest.
+const LOWEST: u64 = if cfg!(inflight_loom) { 1 } else { 0x0001_0001_0001_0001 };
+const HIGHEST: u64 = LOWEST << (TAG_BITS - 1);
+
+/// The words of a row's head.
+const HEAD: usize = 2;
+const TAGS: usize = 0;
+const CROWD: usize = 1;
+
+/// The words of a name.
+const WORDS: usize = 4;
+const OWNER: usize = 0;
+const HIGH: usize = 1;
+const LOW: usize = 2;
+const TENANCY: usize = 3;
+
+const _: () = assert!(LOWEST.count_ones() as usize == ROW);
+
+type Head = [AtomicU64; HEAD];
+type Name = [AtomicU64; WORDS];
+
+pub(crate) struct Names {
+    hashing: Hashing,
+    heads: Box<[AtomicU64]>,
+    /// Which bits of a hash say which row.
+    mask: u64,
+    names: Box<[AtomicU64]>,
+    /// How many words to skip for the first name to begin where names should: none lies across two cache lines.
+    skip: usize,
+}
+
+/// What a client's id stands for, as it is written here.
+#[derive(Clone, Copy)]
+pub(crate) struct Named {
+    /// Whose it is, if that is still the tenant of the line.
+    pub(crate) address: Address,
+    pub(crate) tenancy: u64,
+}
+
+/// What a look for a client's id finds.
+pub(crate) enum Sight {
+    Named(Named),
+    /// It is nobody's.
+    Nobody,
+    /// It may be somebody's: the map knows.
+    Unclear,
+}
+
+/// Where an id belongs.
+struct Row<'a> {
+    head: &'a Head,
+    /// The number of its first place.
+    first: usize,
+    /// Which of its places is taken first, if it is free.
+    likely: usize,
+    /// What the id is tagged with.
+    tag: u64,
+}
+
+impl Names {
+    /// Room for the names of `lines` tasks; `None` if there is no memory for it. Like the lines, what is never
+    /// used costs none.
+    pub(crate) fn new(lines: u32) -> Option<Self> {
+        const BYTES: usize = WORDS * size_of::<u64>();
+        let rows = if cfg!(inflight_loom) { 1 } else { lines.next_power_of_two() as usize };
+        let names = zeroed((rows * ROW + 1) * WORDS)?;
+        let past = if cfg!(inflight_loom) { 0 } else { names.as_ptr().addr() % BYTES };
+        Some(Self {
+            hashing: Hashing::default(),
+            heads: zeroed(rows * HEAD)?,
+            mask: rows as u64 - 1,
+            names,
+            skip: if past == 0 { 0 } else { (BYTES - past) / size_of::<u64>() },
+        })
+    }
+
+    /// What is written of `id`. Stores nothing.
+    ///
+    /// Which place the tags say is not waited for, if it is the likely one: so the name is on its way while
+    /// the tags are.
+    #[inline(always)]
+    pub(crate) fn find(&self, id: TaskId) -> Sight {
+        let Some(Row { head: [tags, crowd], first, likely, tag }) = self.row(id) else {
+            return Sight::Unclear;
+        };
+        // Acquire, both: pairs with the Release in `wipe`: who does not find the task any more sees that its line
+        // has been vacated, and will not find it again. Who has learned of the claim sees this, too.
+        let same = matches(tags.load(Ordering::Acquire), tag);
+        if same == 0 {
+            return if crowd.load(Ordering::Acquire) == 0 { Sight::Nobody } else { Sight::Unclear };
+        }
+        let at = |place| self.name(first + place).and_then(|name| read(name, id));
+        let named = at(likely).or_else(|| at((same.trailing_zeros() / TAG_BITS) as usize));
+        named.map_or(Sight::Unclear, Sight::Named)
+    }
+
+    /// Writes down what `id` stands for. While it is being claimed, by who claims it.
+    pub(crate) fn write(&self, id: TaskId, Named { address, tenancy }: Named) {
+        let Some(row) = self.row(id) else { return };
+        let Some(name) = row.take().and_then(|place| self.name(row.first + place)) else {
+            // Relaxed: it publishes nothing; who looks for the id looks into the map then.
+            row.head[CROWD].fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        // Release, all of these: pairs with the Acquire loads in `find`.
+        name[HIGH].store(id.place(), Ordering::Release);
+        name[LOW].store(id.stamp(), Ordering::Release);
+        name[TENANCY].store(tenancy, Ordering::Release);
+        name[OWNER].store(owner(address), Ordering::Release);
+    }
+
+    /// Wipes out that `id` stands for the task at `address`, which is gone: once, by who removed it.
+    pub(crate) fn wipe(&self, id: TaskId, address: Address) {
+        let Some(row) = self.row(id) else { return };
+        let is_its = |place: &usize| {
+            // Relaxed: who removes the task knows what was written when its id was claimed, and nobody writes
+            // there since.
+            let found = self.name(row.first + place).map(|name| name[OWNER].load(Ordering::Relaxed));
+            found == Some(owner(address))
+        };
+        // The owner of a place that is free may be the one who left it, but that was not this one.
+        match (0..ROW).find(is_its) {
+            // Release: pairs with the Acquire in `take` and in `find`: who takes the place, or finds nobody, sees the
+            // line vacated.
+            Some(place) => row.head[TAGS].fetch_and(!(TAG_MASK << shift(place)), Ordering::Release),
+            // Release: pairs with the Acquire in `find`.
+            None => row.head[CROWD].fetch_sub(1, Ordering::Release),
+        };
+    }
+
+    #[inline(always)]
+    fn row(&self, id: TaskId) -> Option<Row<'_>> {
+        let hash = self.hashing.hash_one(id);
+        let row = (hash & self.mask) as usize;
+        let head = self.heads.get(row * HEAD..row * HEAD + HEAD)?.first_chunk()?;
+        let likely = (hash >> LIKELY_SHIFT) as usize % ROW;
+        Some(Row { head, first: row * ROW, likely, tag: hash >> (u64::BITS - TAG_BITS) | TAKEN })
+    }
+
+    #[inline(always)]
+    fn name(&self, place: usize) -> Option<&Name> {
+        let begin = self.skip + place * WORDS;
+        self.names.get(begin..begin + WORDS)?.first_chunk()
+    }
+}
+
+impl Row<'_> {
+    /// Takes a free place, if there is one.
+    fn take(&self) -> Option<usize> {
+        // Relaxed: the exchange decides.
+        let mut tags = self.head[TAGS].load(Ordering::Relaxed);
+        loop {
+            let mut places = (0..ROW).map(|place| place ^ self.likely);
+            let place = places.find(|place| tags >> shift(*place) & TAG_MASK == 0)?;
+            let taken = tags | self.tag << shift(place);
+            // Acquire: pairs with the Release in `wipe`. Relaxed on failure: as above. Nothing is published: what
+            // a poll goes by is the name.
+            match self.head[TAGS].compare_exchange_weak(tags, taken, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Some(place),
+                Err(found) => tags = found,
+            }
+        }
+    }
+}
+
+/// The highest bit of the first of the tags that is this one, and above it perhaps of others; 0 if none is.
+#[inline(always)]
+fn matches(tags: u64, tag: u64) -> u64 {
+    let apart = tags ^ (tag * LOWEST);
+    apart.wrapping_sub(LOWEST) & !apart & HIGHEST
+}
+
+/// What `name` says, if it is of `id`.
+#[inline(always)]
+fn read(name: &Name, id: TaskId) -> Option<Named> {
+    // Acquire, all of these: pairs with the Release stores in `write`. Whoever sees the owner sees the rest;
+    // and if any is a later name's, sees that the owner's line has been vacated.
+    let owner = name[OWNER].load(Ordering::Acquire);
+    let high = name[HIGH].load(Ordering::Acquire);
+    let low = name[LOW].load(Ordering::Acquire);
+    let tenancy = name[TENANCY].load(Ordering::Acquire);
+    let address = Address { slot: (owner >> 32) as u32, generation: owner as u32 };
+    ((high ^ id.place()) | (low ^ id.stamp()) == 0).then_some(Named { address, tenancy })
+}
+
+fn shift(place: usize) -> u32 {
+    place as u32 * TAG_BITS
+}
+
+fn owner(Address { slot, generation }: Address) -> u64 {
+    u64::from(slot) << 32 | u64::from(generation)
+}
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Names").finish_non_exhaustive()
+    }
+}
