@@ -3,7 +3,7 @@
 
 use std::sync::Arc as StdArc;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, LARGE, ROOMY};
 use crate::engine::Engine;
 use crate::error::{ChangeError, FinishError, ProgressError};
 use crate::id::TaskId;
@@ -12,7 +12,7 @@ use crate::panics;
 use crate::record::Record;
 use crate::state::FailureReason;
 use crate::status::Status;
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::table::Place;
 use crate::watch::Cancelled;
 
@@ -24,13 +24,16 @@ pub(crate) struct Handle {
     place: Place,
     /// Whether the task is known by the id on its line, so that its status is all there.
     is_minted: bool,
+    /// 1 once additions have to look beforehand whether there is room: from when the count may come near its
+    /// end, or counting was found closed.
+    careful: AtomicU64,
 }
 
 impl Handle {
     pub(crate) fn new(engine: StdArc<Engine>, record: Arc<Record>) -> Self {
         let place = engine.table.place(record.key().slot());
         let is_minted = record.foreign().is_none();
-        Self { engine, record, place, is_minted }
+        Self { engine, record, place, is_minted, careful: AtomicU64::new(0) }
     }
 
     /// The task's line. It is the task's for as long as there is this handle, though the task may be gone.
@@ -102,8 +105,49 @@ impl Handle {
         Ok(())
     }
 
+    /// Adds to `done`, as one of possibly several writers, and leaves it to the caller to note the time. Looks at
+    /// nothing on the line, which others may be writing to, but for what it adds to.
+    #[inline]
+    pub(crate) fn count(&self, count: u64) -> Result<(), ProgressError> {
+        // Relaxed: who is ordered after the one that set it sees it, and who is not adds at the same moment.
+        if count < LARGE && self.careful.load(Ordering::Relaxed) == 0 {
+            let cell = self.cell().ok_or(ProgressError::NotRunning)?;
+            let added = cell.add_blindly(count);
+            if added == Ok(true) {
+                return Ok(());
+            }
+            self.be_careful();
+            return added.map(|_| ()).map_err(|why| ProgressError::not_counted(why, 0));
+        }
+        self.count_carefully(count)
+    }
+
+    #[cold]
+    fn count_carefully(&self, count: u64) -> Result<(), ProgressError> {
+        self.be_careful();
+        let cell = self.cell().ok_or(ProgressError::NotRunning)?;
+        cell.add(count).map_err(|why| ProgressError::not_counted(why, 0))
+    }
+
+    /// From here on additions look beforehand. Before the count comes near its end.
+    fn be_careful(&self) {
+        // Relaxed: see `count`.
+        self.careful.store(1, Ordering::Relaxed);
+    }
+
+    /// Makes this the handle of several writers, who have to know how far the count has come.
+    pub(crate) fn shared(self) -> Self {
+        if self.cell().is_none_or(|cell| cell.counted() >= ROOMY) {
+            self.be_careful();
+        }
+        self
+    }
+
     /// Raises `done` to `target`, as one of possibly several writers.
     pub(crate) fn raise(&self, target: u64) -> Result<(), ProgressError> {
+        if target >= ROOMY {
+            self.be_careful();
+        }
         let cell = self.cell().ok_or(ProgressError::NotRunning)?;
         let before = cell.raise(target).map_err(|why| ProgressError::not_counted(why, target))?;
         let pulse = self.engine.pulse.now();
@@ -139,5 +183,27 @@ impl Drop for Handle {
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Handle").field(&self.status()).finish()
+    }
+}
+
+#[cfg(all(test, not(inflight_loom)))]
+mod tests {
+    use super::*;
+    use crate::new_task::NewTask;
+    use crate::store::Store;
+
+    #[test]
+    fn additions_look_beforehand_from_when_the_count_may_come_near_its_end() {
+        let store = Store::builder().capacity(1).build().unwrap();
+        let mut task = store.create(NewTask::new("test")).unwrap();
+        task.start().unwrap();
+        task.advance(ROOMY - 1).unwrap();
+        let handle = task.into_handle().shared();
+        let is_careful = || handle.careful.load(Ordering::Relaxed) == 1;
+        assert!(!is_careful());
+        handle.count(1).unwrap();
+        assert!(!is_careful(), "there was room before");
+        handle.count(1).unwrap();
+        assert!(is_careful());
     }
 }

@@ -254,3 +254,69 @@ impl std::fmt::Debug for Names {
         f.debug_struct("Names").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(any(inflight_loom, inflight_shuttle))))]
+mod tests {
+    use super::*;
+
+    fn named(slot: u32) -> Named {
+        Named { address: Address { slot, generation: slot + 1 }, tenancy: u64::from(slot) + 7 }
+    }
+
+    /// As many ids as there are places in one row, and one more.
+    fn row_of(names: &Names) -> Vec<TaskId> {
+        let ids = (0..).map(TaskId::from_u128);
+        ids.filter(|id| names.row(*id).is_some_and(|row| row.first == 0)).take(ROW + 1).collect()
+    }
+
+    #[test]
+    fn i7_a_name_is_of_one_id() {
+        let names = Names::new(1).unwrap();
+        let id = TaskId::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
+        names.write(id, named(0));
+        let row = names.row(id).unwrap();
+        let name = names.name(row.first + row.likely).unwrap();
+        let found = read(name, id).unwrap();
+        assert_eq!((found.address, found.tenancy), (named(0).address, named(0).tenancy));
+        for bit in 0..128 {
+            assert!(read(name, TaskId::from_u128(id.as_u128() ^ (1 << bit))).is_none(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_row_takes_what_it_has_room_for_and_counts_the_rest() {
+        let names = Names::new(64).unwrap();
+        let ids = row_of(&names);
+        let (crowded, placed) = ids.split_last().unwrap();
+        for round in 0..3 {
+            for (slot, id) in (0..).zip(&ids) {
+                assert!(matches!(names.find(*id), Sight::Nobody), "round {round}: not there yet");
+                names.write(*id, named(slot));
+            }
+            for (slot, id) in (0..).zip(placed) {
+                assert!(
+                    matches!(names.find(*id), Sight::Named(found) if found.address == named(slot).address)
+                );
+            }
+            assert!(matches!(names.find(*crowded), Sight::Unclear));
+            // The crowded one last, and then first: what is wiped is what was written, either way.
+            let mut order: Vec<_> = (0..).zip(&ids).collect();
+            order.rotate_right(round % 2);
+            for (slot, id) in order {
+                names.wipe(*id, named(slot).address);
+            }
+            assert!(ids.iter().all(|id| matches!(names.find(*id), Sight::Nobody)), "round {round}: gone");
+        }
+    }
+
+    #[test]
+    fn no_name_lies_across_two_cache_lines() {
+        for lines in [1, 2, 1_000, 100_000] {
+            let names = Names::new(lines).unwrap();
+            for place in [0, 1, ROW * lines as usize - 1] {
+                let begin = names.name(place).unwrap().as_ptr().addr();
+                assert_eq!(begin % (WORDS * size_of::<u64>()), 0);
+            }
+        }
+    }
+}

@@ -10,6 +10,7 @@ use crate::lifecycle::{Ending, Finish};
 use crate::payload::Payload;
 use crate::state::FailureReason;
 use crate::status::Status;
+use crate::sync::{AtomicU64, Ordering};
 use crate::watch::Cancelled;
 
 /// A handle that can be cloned and shared: what [`Task::share`](crate::Task::share) gives.
@@ -39,14 +40,20 @@ use crate::watch::Cancelled;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
 pub struct SharedTask {
     handle: StdArc<Handle>,
+    /// The time of the last tick that this clone has noted progress in. Its own, so that it need not look at
+    /// the line for it, which others write to.
+    noted: AtomicU64,
 }
 
 impl SharedTask {
     pub(crate) fn new(handle: Handle) -> Self {
-        Self { handle: StdArc::new(handle) }
+        Self::of(StdArc::new(handle.shared()))
+    }
+
+    fn of(handle: StdArc<Handle>) -> Self {
+        Self { handle, noted: AtomicU64::new(0) }
     }
 
     /// The task's id.
@@ -128,7 +135,15 @@ impl SharedTask {
     /// ```
     #[inline]
     pub fn advance(&self, count: u64) -> Result<(), ProgressError> {
-        self.handle.add(count)
+        self.handle.count(count)?;
+        let pulse = self.handle.engine.pulse.now();
+        // Relaxed: a time that concerns this clone alone. Threads that share it and find an old one note the
+        // time once more.
+        if self.noted.load(Ordering::Relaxed) != pulse.bits() && count > 0 {
+            self.noted.store(pulse.bits(), Ordering::Relaxed);
+            self.handle.engine.note_progress(&self.handle.record, pulse);
+        }
+        Ok(())
     }
 
     /// Raises what is done to `done`.
@@ -374,6 +389,12 @@ impl SharedTask {
     /// ```
     pub fn heartbeat(&self) -> Result<(), ChangeError> {
         self.handle.heartbeat()
+    }
+}
+
+impl Clone for SharedTask {
+    fn clone(&self) -> Self {
+        Self::of(StdArc::clone(&self.handle))
     }
 }
 

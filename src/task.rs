@@ -484,6 +484,11 @@ impl Task {
         SharedTask::new(self.handle)
     }
 
+    #[cfg(all(test, not(inflight_loom)))]
+    pub(crate) fn into_handle(self) -> Handle {
+        self.handle
+    }
+
     /// Runs `work` and ends the task by what comes of it: `Ok` is `Succeeded`, `Err` is
     /// `Failed(Error)` with the error's text, a panic is `Failed(Panicked)` with its message, and goes
     /// on unwinding. If `work` ends the task itself, for example with a result, that stands. If it leaves

@@ -20,7 +20,8 @@ use common::{builder, in_state, running, store, task};
 use inflight::{
     BuildError, CancelError, ChangeError, Children, Counts, CreateError, Cursor, FailureReason, Filter,
     Finish, FinishError, KeeperMode, Limits, ListError, MAX_CAPACITY, MAX_COUNT, ManualClock, NewTask,
-    Oversized, Payload, ProgressError, RemoveError, State, Status, Store, Task, TaskId, TooLarge, Version,
+    Oversized, Payload, ProgressError, RemoveError, SharedTask, State, Status, Store, Task, TaskId, TooLarge,
+    Version,
 };
 
 /// Everything that there is to see of a store.
@@ -293,6 +294,43 @@ fn counters_that_would_overflow_or_go_back() {
         assert_eq!(task.succeed(()), Ok(Finish::Won));
         assert_eq!(store.get(task.id()).unwrap().done(), MAX_COUNT);
     });
+}
+
+/// Clones do not look how far the count has come as long as it cannot be near its end. Whatever brings it
+/// there, and whoever does, the next one looks.
+#[test]
+fn no_clone_counts_past_the_end_whoever_came_near_it() {
+    let full = |done| Err(ProgressError::Overflow { done, limit: MAX_COUNT });
+    let near = MAX_COUNT - 3;
+    let by_the_owner = |task: &mut Task| task.advance(near).unwrap();
+    let by_a_clone = |task: &SharedTask| task.advance(near - task.status().unwrap().done()).unwrap();
+    let by_raising = |task: &SharedTask| task.set_done(near).unwrap();
+    let (store, _) = store(4);
+    for way in 0..3 {
+        let mut task = task(&store);
+        task.start().unwrap();
+        if way == 0 {
+            by_the_owner(&mut task);
+        }
+        let one = task.share();
+        let other = one.clone();
+        if way > 0 {
+            other.advance(1).unwrap();
+            one.advance(1).unwrap();
+            if way == 1 { by_a_clone(&one) } else { by_raising(&one) }
+        }
+        assert_eq!(other.advance(4), full(near), "way {way}");
+        assert_eq!(other.status().unwrap().done(), near, "nothing was counted");
+        assert_eq!((other.advance(3), one.advance(0)), (Ok(()), Ok(())));
+        assert_eq!((one.advance(1), other.advance(u64::MAX)), (full(MAX_COUNT), full(MAX_COUNT)));
+    }
+    let pending = task(&store).share();
+    for _ in 0..5 {
+        // As much as that, again and again, would reach the bit that says that counting is closed.
+        assert_eq!(pending.advance(u64::from(u32::MAX)), Err(ProgressError::NotRunning));
+    }
+    pending.start().unwrap();
+    assert_eq!((pending.advance(2), pending.status().unwrap().done()), (Ok(()), 2));
 }
 
 #[test]

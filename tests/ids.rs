@@ -103,6 +103,35 @@ fn i7_i11_a_clients_id_of_any_version_is_as_good() {
     assert_eq!(store.counts().total(), 0);
 }
 
+/// More than one row of names is full by then, so that some of these ids are found in another way than others.
+#[test]
+fn i5_i7_a_store_full_of_clients_ids_finds_each() {
+    const TASKS: u128 = 4_095;
+    let (store, _) = store(TASKS as usize + 1); // The handle of a task that is gone still holds its line.
+    let id = |n: u128| TaskId::from_u128((n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C834));
+    let create = |n| store.create(NewTask::new("test").id(id(n)).total(n as u64)).unwrap();
+    let seen = |n| store.get(id(n)).map(|status| (status.id(), status.total()));
+    let mut tasks: Vec<_> = (0..TASKS).map(create).collect();
+    for round in 0..3 {
+        assert!((0..TASKS).all(|n| seen(n) == Some((id(n), Some(n as u64)))), "round {round}");
+        assert!((TASKS..2 * TASKS).all(|n| store.get(id(n)).is_none()));
+        let versions: Vec<_> = (0..TASKS).map(|n| store.get(id(n)).unwrap().version()).collect();
+        for n in (round..TASKS).step_by(3) {
+            tasks[n as usize].cancel().unwrap();
+            end(&store, id(n));
+            assert_eq!(store.get(id(n)), None);
+            // On the line that has been free for longest, which is another's.
+            tasks[n as usize] = create(n);
+            assert!(store.get(id(n)).unwrap().version() > versions[n as usize]);
+        }
+    }
+    for (n, task) in tasks.iter_mut().enumerate() {
+        task.cancel().unwrap();
+        end(&store, id(n as u128));
+    }
+    assert!((0..2 * TASKS).all(|n| store.get(id(n)).is_none()));
+}
+
 #[test]
 fn i7_no_id_is_minted_twice_and_none_leads_to_the_next_task() {
     const ROUNDS: usize = 5_000; // More than 12 bits, the lowest part of a generation.

@@ -54,6 +54,10 @@
 //!   see in a terminal task, and its writer is told, since it finds the closed bit in what it added to.
 //!   Between closing and the terminal word such an addition can be seen and then not be counted; the
 //!   version still grows, because the transition does.
+//! * *An addition past the end of the counter.* A small one does not look beforehand, since the load would
+//!   fight for the line as the addition does. It finds what was there before it; who finds that closed, or
+//!   [`ROOMY`] used up, makes all later ones look, as who is about to add much does first (`handle.rs`). So
+//!   each thread adds one more at the most, for which there is room.
 //! * *A late time stamp after the end (I4).* `touch` exchanges `updated` only for the value that it
 //!   loaded, and `end` marks `updated` as ended, which no time is later than. A touch that loaded an
 //!   earlier value fails; one that loads the newer one sees the mark.
@@ -65,8 +69,10 @@
 //! * *Reuse under a reader (I7).* A new tenant's fields come after the word has been vacated, so a reader
 //!   that sees one of them also sees that the word changed.
 
+mod reading;
 mod word;
 
+pub(crate) use reading::{Reading, ReadingWords};
 pub use word::MAX_ATTEMPTS;
 pub(crate) use word::{Refusal, Word};
 
@@ -95,8 +101,11 @@ const ENDED: u64 = 1 << 63;
 const COUNT_MASK: u64 = CLOSED - 1;
 
 /// Additions from here on are exchanged one by one, so that those which overtake each other's check are
-/// small: it would take 2²⁸ threads at once to reach the closed bit.
-const LARGE: u64 = 1 << 32;
+/// small: it would take 2²⁷ threads at once to reach the closed bit.
+pub(crate) const LARGE: u64 = 1 << 32;
+
+/// A count below this leaves room for additions without a look beforehand, for one by each of 2²⁷ threads.
+pub(crate) const ROOMY: u64 = 1 << 59;
 
 const ID_SHIFT: u32 = STAMP_BITS;
 const ID_MASK: u64 = 0xFFFF;
@@ -116,62 +125,6 @@ const CREATED: usize = 4;
 const STARTED: usize = 5;
 const UPDATED: usize = 6;
 const FROZEN: usize = 7;
-
-/// What one read of a line found, all from one instant: the fields as they stood there. A poller that
-/// needs only some of them pays for taking apart only those.
-#[derive(Clone, Copy)]
-pub(crate) struct Reading {
-    word: Word,
-    progress: u64,
-    total: u64,
-    created: u64,
-    started: u64,
-    updated: u64,
-}
-
-/// A `Reading` on its way out of a function that is not inlined.
-pub(crate) type ReadingWords = [u64; 6];
-
-impl Reading {
-    #[inline(always)]
-    pub(crate) fn into_words(self) -> ReadingWords {
-        let Reading { word, progress, total, created, started, updated } = self;
-        [word.bits(), progress, total, created, started, updated]
-    }
-
-    #[inline(always)]
-    pub(crate) fn from_words([word, progress, total, created, started, updated]: ReadingWords) -> Self {
-        Self { word: Word::from_bits(word), progress, total, created, started, updated }
-    }
-
-    /// The word, as a poller observes it.
-    #[inline(always)]
-    pub(crate) fn word(&self) -> Word {
-        self.word.seen()
-    }
-
-    #[inline(always)]
-    pub(crate) fn done(&self) -> u64 {
-        if self.word.is_pending() { 0 } else { self.progress & COUNT_MASK }
-    }
-
-    pub(crate) fn total(&self) -> Option<u64> {
-        (self.total & KNOWN != 0).then_some(self.total & COUNT_MASK)
-    }
-
-    pub(crate) fn created(&self) -> Stamp {
-        Stamp::from_bits(self.created)
-    }
-
-    /// "Never" while the attempt has not been started.
-    pub(crate) fn started(&self) -> Stamp {
-        if self.word.is_pending() { Stamp::default() } else { Stamp::from_bits(self.started) }
-    }
-
-    pub(crate) fn updated(&self) -> Stamp {
-        Stamp::from_bits(self.updated)
-    }
-}
 
 /// What one look at a line found.
 struct Look {
@@ -462,6 +415,16 @@ impl<'a> Cell<'a> {
     pub(crate) fn counted(self) -> u64 {
         // Relaxed: a thread sees its own stores, and a handle that moved to another thread took them along.
         self.0[PROGRESS].load(Ordering::Relaxed) & COUNT_MASK
+    }
+
+    /// Adds `count`, less than [`LARGE`], without a look beforehand; gives whether there is room for more such.
+    /// Only for handles that have known so since: who found that there is not, or that counting is closed, or
+    /// is about to add more, has told the others to look.
+    #[inline(always)]
+    pub(crate) fn add_blindly(self, count: u64) -> Result<bool, NotCounted> {
+        // Release: pairs with the Acquire in `read` and in `close`.
+        let before = self.0[PROGRESS].fetch_add(count, Ordering::Release);
+        if before & CLOSED == 0 { Ok(before < ROOMY) } else { Err(NotCounted::Closed) }
     }
 
     /// Adds to `done`, for handles of which there may be several.
