@@ -162,7 +162,10 @@ impl<'a> Cell<'a> {
     #[inline(always)]
     pub(crate) fn read(self, id: TaskId) -> Option<Reading> {
         // Comes back as words, not as a `Reading`: so the usual one stays in registers.
-        self.glance(id).or_else(|| self.look_again(id).map(Reading::from_words))
+        match self.glance(id) {
+            Some(reading) => Some(reading),
+            None => Some(Reading::from_words(self.look_again(id)?)),
+        }
     }
 
     /// One look for the task `id`. `None` tells nothing: either the task is not there, or the word changed

@@ -39,7 +39,9 @@ impl World {
             task
         };
         let tasks: Vec<Task> = (0..CALLS).map(running).collect();
-        let shared: Vec<SharedTask> = (0..CALLS).map(running).map(Task::share).collect();
+        // Each has noted this tick.
+        let shared = (0..CALLS).map(running).map(Task::share).inspect(|task| task.advance(1).unwrap());
+        let shared: Vec<SharedTask> = shared.collect();
         let gone = (0..CALLS).map(running).map(|mut task| {
             assert_eq!(task.succeed(()), Ok(Finish::Won));
             store.remove(task.id()).unwrap().id()
