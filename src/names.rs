@@ -21,8 +21,12 @@
 //!
 //! Who claims an id, while nobody else can claim it, takes a free place by its tag and then writes the name,
 //! the owner last. It stays until the task is removed: the tag is wiped after the line has been vacated. An
-//! id for which there is no place is counted as long as it is in use. There are at least four times as many
-//! places as lines, and then no more than one id in three hundred is in a crowd.
+//! id for which there is no place is counted as long as it is in use.
+//!
+//! There are two books of such rows. Ids lie in a book as their hashes will, so in time all its memory has been
+//! touched, however few are in use at once. So the *slim* one has half a megabyte, however large the store is;
+//! the *full* one has two places for each line, and is written to only while more ids are in use than the slim
+//! one has rows. In either then about one id in thirty finds no place, at the most.
 //!
 //! # Why what is found is so (I5, I7)
 //!
@@ -45,10 +49,12 @@
 
 use std::hash::BuildHasher;
 
+use crossbeam_utils::CachePadded;
+
 use crate::id::{Address, TaskId};
 use crate::sync::{AtomicU64, Hashing, Ordering, zeroed};
 
-/// Places in a row. A model has one row of one, so that there is trouble enough.
+/// Places in a row.
 const ROW: usize = if cfg!(inflight_loom) { 1 } else { 4 };
 
 const TAG_BITS: u32 = 16;
@@ -79,6 +85,16 @@ type Name = [AtomicU64; WORDS];
 
 pub(crate) struct Names {
     hashing: Hashing,
+    slim: Book,
+    /// If the store has more lines than the slim one has rows.
+    full: Option<Book>,
+    /// How many ids are in use; counted only where that decides anything.
+    ids: CachePadded<AtomicU64>,
+    /// 1 once there is anything in the full book.
+    is_full_used: AtomicU64,
+}
+
+struct Book {
     heads: Box<[AtomicU64]>,
     /// Which bits of a hash say which row.
     mask: u64,
@@ -86,6 +102,12 @@ pub(crate) struct Names {
     /// How many words to skip for the first name to begin where names should: none lies across two cache lines.
     skip: usize,
 }
+
+/// How many rows the slim book has. In a model one, so that there is trouble enough.
+const SLIM: u32 = if cfg!(any(inflight_loom, inflight_shuttle)) { 1 } else { 1 << 12 };
+
+/// With fewer ids in use than this only the slim book is written to.
+const MANY: u64 = if cfg!(any(inflight_loom, inflight_shuttle)) { 2 } else { SLIM as u64 };
 
 /// What a client's id stands for, as it is written here.
 #[derive(Clone, Copy)]
@@ -104,11 +126,10 @@ pub(crate) enum Sight {
     Unclear,
 }
 
-/// Where an id belongs.
+/// Where an id belongs in a book.
 struct Row<'a> {
     head: &'a Head,
-    /// The number of its first place.
-    first: usize,
+    names: &'a [AtomicU64],
     /// Which of its places is taken first, if it is free.
     likely: usize,
     /// What the id is tagged with.
@@ -119,90 +140,164 @@ impl Names {
     /// Room for the names of `lines` tasks; `None` if there is no memory for it. Like the lines, what is never
     /// used costs none.
     pub(crate) fn new(lines: u32) -> Option<Self> {
-        const BYTES: usize = WORDS * size_of::<u64>();
-        let rows = if cfg!(inflight_loom) { 1 } else { lines.next_power_of_two() as usize };
-        let names = zeroed((rows * ROW + 1) * WORDS)?;
-        let past = if cfg!(inflight_loom) { 0 } else { names.as_ptr().addr() % BYTES };
+        let rows = lines.next_power_of_two();
+        let full = if rows > SLIM { Some(Book::new(rows / 2)?) } else { None };
         Some(Self {
             hashing: Hashing::default(),
-            heads: zeroed(rows * HEAD)?,
-            mask: rows as u64 - 1,
-            names,
-            skip: if past == 0 { 0 } else { (BYTES - past) / size_of::<u64>() },
+            slim: Book::new(rows.min(SLIM))?,
+            full,
+            ids: CachePadded::new(AtomicU64::new(0)),
+            is_full_used: AtomicU64::new(0),
         })
     }
 
     /// What is written of `id`. Stores nothing.
-    ///
-    /// Which place the tags say is not waited for, if it is the likely one: so the name is on its way while
-    /// the tags are.
     #[inline(always)]
     pub(crate) fn find(&self, id: TaskId) -> Sight {
-        let Some(Row { head: [tags, crowd], first, likely, tag }) = self.row(id) else {
-            return Sight::Unclear;
-        };
-        // Acquire, both: pairs with the Release in `wipe`: who does not find the task any more sees that its line
-        // has been vacated, and will not find it again. Who has learned of the claim sees this, too.
-        let same = matches(tags.load(Ordering::Acquire), tag);
-        if same == 0 {
-            return if crowd.load(Ordering::Acquire) == 0 { Sight::Nobody } else { Sight::Unclear };
+        let hash = self.hashing.hash_one(id);
+        let Some(row) = self.slim.row(hash) else { return Sight::Unclear };
+        let same = row.same();
+        if same != 0 {
+            return row.read(same, id);
         }
-        let at = |place| self.name(first + place).and_then(|name| read(name, id));
-        let named = at(likely).or_else(|| at((same.trailing_zeros() / TAG_BITS) as usize));
-        named.map_or(Sight::Unclear, Sight::Named)
+        // Relaxed: set before the first id is written there; who has learned of its claim sees it.
+        let Some(full) = self.full.as_ref().filter(|_| self.is_full_used.load(Ordering::Relaxed) != 0) else {
+            return row.nobody();
+        };
+        let Some(row) = full.row(hash) else { return Sight::Unclear };
+        let same = row.same();
+        if same == 0 { row.nobody() } else { row.read(same, id) }
     }
 
     /// Writes down what `id` stands for. While it is being claimed, by who claims it.
-    pub(crate) fn write(&self, id: TaskId, Named { address, tenancy }: Named) {
-        let Some(row) = self.row(id) else { return };
-        let Some(name) = row.take().and_then(|place| self.name(row.first + place)) else {
-            // Relaxed: it publishes nothing; who looks for the id looks into the map then.
-            row.head[CROWD].fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn write(&self, id: TaskId, named: Named) {
+        let hash = self.hashing.hash_one(id);
+        let Some(row) = self.slim.row(hash) else { return };
+        let Some(full) = &self.full else {
+            if !row.write(id, named) {
+                row.crowd(1);
+            }
             return;
         };
-        // Release, all of these: pairs with the Acquire loads in `find`.
-        name[HIGH].store(id.place(), Ordering::Release);
-        name[LOW].store(id.stamp(), Ordering::Release);
-        name[TENANCY].store(tenancy, Ordering::Release);
-        name[OWNER].store(owner(address), Ordering::Release);
+        // Relaxed: it decides where there is room, and nothing else.
+        let ids = self.ids.fetch_add(1, Ordering::Relaxed);
+        if row.write(id, named) {
+            return;
+        }
+        let Some(wide) = full.row(hash) else { return };
+        if ids >= MANY {
+            // Relaxed: see `find`.
+            self.is_full_used.store(1, Ordering::Relaxed);
+            if wide.write(id, named) {
+                return;
+            }
+        }
+        // In both, since it has to be counted in that which a poll looks at last.
+        row.crowd(1);
+        wide.crowd(1);
     }
 
     /// Wipes out that `id` stands for the task at `address`, which is gone: once, by who removed it.
     pub(crate) fn wipe(&self, id: TaskId, address: Address) {
-        let Some(row) = self.row(id) else { return };
-        let is_its = |place: &usize| {
-            // Relaxed: who removes the task knows what was written when its id was claimed, and nobody writes
-            // there since.
-            let found = self.name(row.first + place).map(|name| name[OWNER].load(Ordering::Relaxed));
-            found == Some(owner(address))
-        };
-        // The owner of a place that is free may be the one who left it, but that was not this one.
-        match (0..ROW).find(is_its) {
-            // Release: pairs with the Acquire in `take` and in `find`: who takes the place, or finds nobody, sees the
-            // line vacated.
-            Some(place) => row.head[TAGS].fetch_and(!(TAG_MASK << shift(place)), Ordering::Release),
-            // Release: pairs with the Acquire in `find`.
-            None => row.head[CROWD].fetch_sub(1, Ordering::Release),
-        };
+        let hash = self.hashing.hash_one(id);
+        let rows = [self.slim.row(hash), self.full.as_ref().and_then(|full| full.row(hash))];
+        if self.full.is_some() {
+            // Relaxed: see `write`.
+            self.ids.fetch_sub(1, Ordering::Relaxed);
+        }
+        if !rows.iter().flatten().any(|row| row.wipe(address)) {
+            rows.iter().flatten().for_each(|row| row.crowd(-1));
+        }
+    }
+}
+
+impl Book {
+    fn new(rows: u32) -> Option<Self> {
+        const BYTES: usize = WORDS * size_of::<u64>();
+        let rows = rows as usize;
+        let names = zeroed((rows * ROW + 1) * WORDS)?;
+        let past = if cfg!(inflight_loom) { 0 } else { names.as_ptr().addr() % BYTES };
+        let skip = if past == 0 { 0 } else { (BYTES - past) / size_of::<u64>() };
+        Some(Self { heads: zeroed(rows * HEAD)?, mask: rows as u64 - 1, names, skip })
     }
 
+    /// Where an id with this hash belongs.
     #[inline(always)]
-    fn row(&self, id: TaskId) -> Option<Row<'_>> {
-        let hash = self.hashing.hash_one(id);
+    fn row(&self, hash: u64) -> Option<Row<'_>> {
         let row = (hash & self.mask) as usize;
         let head = self.heads.get(row * HEAD..row * HEAD + HEAD)?.first_chunk()?;
+        let names = self.names.get(self.skip + row * ROW * WORDS..)?.get(..ROW * WORDS)?;
         let likely = (hash >> LIKELY_SHIFT) as usize % ROW;
-        Some(Row { head, first: row * ROW, likely, tag: hash >> (u64::BITS - TAG_BITS) | TAKEN })
-    }
-
-    #[inline(always)]
-    fn name(&self, place: usize) -> Option<&Name> {
-        let begin = self.skip + place * WORDS;
-        self.names.get(begin..begin + WORDS)?.first_chunk()
+        Some(Row { head, names, likely, tag: hash >> (u64::BITS - TAG_BITS) | TAKEN })
     }
 }
 
 impl Row<'_> {
+    #[inline(always)]
+    fn name(&self, place: usize) -> Option<&Name> {
+        self.names.get(place * WORDS..place * WORDS + WORDS)?.first_chunk()
+    }
+
+    /// The places whose tags are the id's; 0 if there is none.
+    #[inline(always)]
+    fn same(&self) -> u64 {
+        // Acquire: pairs with the Release in `wipe`: who does not find the task any more sees that its line
+        // has been vacated, and will not find it again. Who has learned of the claim sees this, too.
+        matches(self.head[TAGS].load(Ordering::Acquire), self.tag)
+    }
+
+    /// Nobody has the id, unless one of the crowd does.
+    #[inline(always)]
+    fn nobody(&self) -> Sight {
+        // Acquire: pairs with the Release in `crowd`, as in `same`.
+        if self.head[CROWD].load(Ordering::Acquire) == 0 { Sight::Nobody } else { Sight::Unclear }
+    }
+
+    /// What is written of `id`, which has these places' tags.
+    ///
+    /// Which place they say is not waited for, if it is the likely one: so the name is on its way while the
+    /// tags are.
+    #[inline(always)]
+    fn read(&self, same: u64, id: TaskId) -> Sight {
+        let at = |place| self.name(place).and_then(|name| read(name, id));
+        let named = at(self.likely).or_else(|| at((same.trailing_zeros() / TAG_BITS) as usize));
+        named.map_or(Sight::Unclear, Sight::Named)
+    }
+
+    /// Writes a name into a free place; `false` if there is none.
+    fn write(&self, id: TaskId, Named { address, tenancy }: Named) -> bool {
+        let Some(name) = self.take().and_then(|place| self.name(place)) else { return false };
+        // Release, all of these: pairs with the Acquire loads in `read`.
+        name[HIGH].store(id.place(), Ordering::Release);
+        name[LOW].store(id.stamp(), Ordering::Release);
+        name[TENANCY].store(tenancy, Ordering::Release);
+        name[OWNER].store(owner(address), Ordering::Release);
+        true
+    }
+
+    /// Frees the place of the task at `address`; `false` if it has none.
+    fn wipe(&self, address: Address) -> bool {
+        let is_its = |place: &usize| {
+            // Relaxed: who removes the task knows what was written when its id was claimed, and nobody writes
+            // there since.
+            let found = self.name(*place).map(|name| name[OWNER].load(Ordering::Relaxed));
+            found == Some(owner(address))
+        };
+        // The owner of a place that is free may be the one who left it, but that was not this one.
+        let Some(place) = (0..ROW).find(is_its) else { return false };
+        // Release: pairs with the Acquire in `take` and in `same`: who takes the place, or finds nobody, sees the
+        // line vacated.
+        self.head[TAGS].fetch_and(!(TAG_MASK << shift(place)), Ordering::Release);
+        true
+    }
+
+    /// Counts an id that has found no place, or has gone.
+    fn crowd(&self, by: i64) {
+        // Release: pairs with the Acquire in `nobody`: who finds nobody sees the line vacated. Of one that comes it
+        // publishes nothing; who looks for it looks into the map then.
+        self.head[CROWD].fetch_add(by.cast_unsigned(), Ordering::Release);
+    }
+
     /// Takes a free place, if there is one.
     fn take(&self) -> Option<usize> {
         // Relaxed: the exchange decides.
@@ -263,10 +358,13 @@ mod tests {
         Named { address: Address { slot, generation: slot + 1 }, tenancy: u64::from(slot) + 7 }
     }
 
-    /// As many ids as there are places in one row, and one more.
-    fn row_of(names: &Names) -> Vec<TaskId> {
-        let ids = (0..).map(TaskId::from_u128);
-        ids.filter(|id| names.row(*id).is_some_and(|row| row.first == 0)).take(ROW + 1).collect()
+    /// So many ids of one row of the slim book, which share a row of the full one, if there is one.
+    fn row_of(names: &Names, count: usize) -> Vec<TaskId> {
+        let is_first = |id: &TaskId| {
+            let hash = names.hashing.hash_one(*id);
+            hash & (names.slim.mask | names.full.as_ref().map_or(0, |full| full.mask)) == 0
+        };
+        (0..).map(TaskId::from_u128).filter(is_first).take(count).collect()
     }
 
     #[test]
@@ -274,8 +372,8 @@ mod tests {
         let names = Names::new(1).unwrap();
         let id = TaskId::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
         names.write(id, named(0));
-        let row = names.row(id).unwrap();
-        let name = names.name(row.first + row.likely).unwrap();
+        let row = names.slim.row(names.hashing.hash_one(id)).unwrap();
+        let name = row.name(row.likely).unwrap();
         let found = read(name, id).unwrap();
         assert_eq!((found.address, found.tenancy), (named(0).address, named(0).tenancy));
         for bit in 0..128 {
@@ -283,38 +381,66 @@ mod tests {
         }
     }
 
+    /// Writes the ids' names and wipes them out, in rounds, each with tasks of its own.
+    fn check_rounds(names: &Names, ids: &[TaskId], places: usize) {
+        static GENERATION: AtomicU64 = AtomicU64::new(2);
+        let is_nobodys = |id: &TaskId| matches!(names.find(*id), Sight::Nobody);
+        let before = names.ids.load(Ordering::Relaxed);
+        for round in 0..3 {
+            assert!(ids.iter().all(is_nobodys), "round {round}: not there yet");
+            let generation = GENERATION.fetch_add(1, Ordering::Relaxed) as u32;
+            let of = |slot| Named { address: Address { slot, generation }, tenancy: u64::from(slot) };
+            for (slot, id) in (0..).zip(ids) {
+                names.write(*id, of(slot));
+                assert!(!is_nobodys(id), "round {round}: it is somebody's");
+            }
+            for (slot, id) in (0..).zip(ids) {
+                match names.find(*id) {
+                    Sight::Named(found) => assert_eq!(found.address, of(slot).address),
+                    Sight::Unclear => assert!(slot as usize >= places, "round {round}: it has a place"),
+                    Sight::Nobody => panic!("round {round}: it is somebody's"),
+                }
+            }
+            // The crowded ones last, and then first: what is wiped is what was written, either way.
+            let mut order: Vec<_> = (0..).zip(ids).collect();
+            order.rotate_right(round % 2);
+            for (slot, id) in order {
+                names.wipe(*id, of(slot).address);
+            }
+            assert!(ids.iter().all(is_nobodys), "round {round}: gone");
+        }
+        assert_eq!(names.ids.load(Ordering::Relaxed), before);
+    }
+
     #[test]
     fn a_row_takes_what_it_has_room_for_and_counts_the_rest() {
         let names = Names::new(64).unwrap();
-        let ids = row_of(&names);
-        let (crowded, placed) = ids.split_last().unwrap();
-        for round in 0..3 {
-            for (slot, id) in (0..).zip(&ids) {
-                assert!(matches!(names.find(*id), Sight::Nobody), "round {round}: not there yet");
-                names.write(*id, named(slot));
-            }
-            for (slot, id) in (0..).zip(placed) {
-                assert!(
-                    matches!(names.find(*id), Sight::Named(found) if found.address == named(slot).address)
-                );
-            }
-            assert!(matches!(names.find(*crowded), Sight::Unclear));
-            // The crowded one last, and then first: what is wiped is what was written, either way.
-            let mut order: Vec<_> = (0..).zip(&ids).collect();
-            order.rotate_right(round % 2);
-            for (slot, id) in order {
-                names.wipe(*id, named(slot).address);
-            }
-            assert!(ids.iter().all(|id| matches!(names.find(*id), Sight::Nobody)), "round {round}: gone");
-        }
+        check_rounds(&names, &row_of(&names, ROW + 2), ROW);
+    }
+
+    #[test]
+    fn the_full_book_is_written_to_only_while_many_ids_are_in_use() {
+        let names = Names::new(4 * SLIM).unwrap();
+        let ids = row_of(&names, 2 * ROW + 2);
+        check_rounds(&names, &ids, ROW);
+        assert_eq!(names.is_full_used.load(Ordering::Relaxed), 0);
+        // Others, whose names are not in this row.
+        let is_elsewhere = |id: &TaskId| names.hashing.hash_one(*id) & names.slim.mask != 0;
+        let others = (1 << 64..).map(TaskId::from_u128).filter(is_elsewhere);
+        let others: Vec<_> = (1_000..).zip(others.take(MANY as usize)).collect();
+        others.iter().for_each(|(slot, id)| names.write(*id, named(*slot)));
+        check_rounds(&names, &ids, 2 * ROW);
+        assert_eq!(names.is_full_used.load(Ordering::Relaxed), 1);
+        others.iter().for_each(|(slot, id)| names.wipe(*id, named(*slot).address));
+        check_rounds(&names, &ids, ROW);
     }
 
     #[test]
     fn no_name_lies_across_two_cache_lines() {
-        for lines in [1, 2, 1_000, 100_000] {
-            let names = Names::new(lines).unwrap();
-            for place in [0, 1, ROW * lines as usize - 1] {
-                let begin = names.name(place).unwrap().as_ptr().addr();
+        for rows in [1, 2, 1_024, 1 << 17] {
+            let book = Book::new(rows).unwrap();
+            for hash in [0, 1, u64::from(rows) - 1] {
+                let begin = book.row(hash).unwrap().names.as_ptr().addr();
                 assert_eq!(begin % (WORDS * size_of::<u64>()), 0);
             }
         }

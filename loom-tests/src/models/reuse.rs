@@ -22,7 +22,8 @@ models![
     i7_a_poll_of_a_clients_id_against_its_creation large,
     i5_a_poll_of_a_clients_id_against_its_next_use large,
     i7_a_poll_of_a_clients_id_against_another large,
-    i7_two_clients_ids_and_room_for_one_name,
+    i7_two_clients_ids_and_room_for_one_name large,
+    i7_a_third_clients_id_and_the_full_book,
     i11_a_lookup_against_a_removal,
     i11_a_stale_lookup_against_reuse large,
 ];
@@ -400,6 +401,31 @@ fn i7_two_clients_ids_and_room_for_one_name() {
     assert_eq!(store.get(ids[0]), task.status());
     other.join().unwrap();
     assert_eq!(ids.map(|id| store.get(id)), [task.status(), None]);
+}
+
+/// I7. A third client's id has its name in the full book, which is used for the first time: whoever is ordered
+/// after that finds it, while another that had no place goes.
+fn i7_a_third_clients_id_and_the_full_book() {
+    let (store, _clock) = store(3);
+    let [first, second, third] = [7, 8, 9].map(TaskId::from_u128);
+    let _first = store.create(NewTask::new("first").id(first)).unwrap();
+    let mut crowded = store.create(NewTask::new("second").id(second)).unwrap();
+    crowded.cancel().unwrap();
+    let creator = {
+        let store = store.clone();
+        thread::spawn(move || store.create(NewTask::new("third").id(third)).unwrap())
+    };
+    let before = store.get(third);
+    let _ = store.remove(second).unwrap();
+    assert_eq!(store.get(second), None);
+    let after = store.get(third);
+    assert!(before.is_none() || after.is_some(), "it was there");
+    let task = creator.join().unwrap();
+    assert_eq!(
+        [first, second, third].map(|id| store.get(id).map(|status| status.id())),
+        [Some(first), None, Some(third)]
+    );
+    assert_eq!(store.get(third), task.status());
 }
 
 /// I11. A lookup races with a removal: it finds the task, or that it is gone, but never that it was never
