@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use inflight::{CancelError, ChangeError, FailureReason, Finish, NewTask, State};
+use inflight::{CancelError, ChangeError, FailureReason, Finish, NewTask, SharedTask, State, Store};
 use loom::thread;
 
 use super::models;
@@ -29,6 +29,7 @@ models![
     i4_what_is_terminal_stays_as_it_is large,
     i4_a_cancelled_pending_task_counts_nothing,
     i4_what_was_done_before_is_seen_with_the_end large,
+    i4_what_was_done_before_is_seen_with_the_end_by_the_careful large,
     i4_what_was_done_before_a_raise_is_seen_with_it,
 ];
 
@@ -384,6 +385,19 @@ fn i4_a_cancelled_pending_task_counts_nothing() {
 fn i4_what_was_done_before_is_seen_with_the_end() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
+    what_was_done_before_is_seen(store, task);
+}
+
+/// I4. The same where additions look beforehand, since counting was once found closed.
+fn i4_what_was_done_before_is_seen_with_the_end_by_the_careful() {
+    let (store, _clock) = store(1);
+    let task = create(&store).share();
+    assert!(task.advance(1).is_err());
+    task.start().unwrap();
+    what_was_done_before_is_seen(store, task);
+}
+
+fn what_was_done_before_is_seen(store: Store, task: SharedTask) {
     let (id, other) = (task.id(), task.clone());
     let stored = loom::sync::Arc::new(loom::sync::atomic::AtomicU64::new(0));
     let adder = {
