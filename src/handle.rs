@@ -3,6 +3,7 @@
 
 use std::sync::Arc as StdArc;
 
+use crate::cancelled::Cancelled;
 use crate::cell::{Cell, LARGE, ROOMY};
 use crate::engine::Engine;
 use crate::error::{ChangeError, FinishError, ProgressError};
@@ -14,7 +15,6 @@ use crate::state::FailureReason;
 use crate::status::Status;
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::table::Place;
-use crate::watch::Cancelled;
 
 /// A hold on one task. Dropping it ends the task, if nobody has.
 pub(crate) struct Handle {

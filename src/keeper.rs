@@ -37,7 +37,7 @@ use crate::id::{Address, TaskId};
 use crate::inbox::Inbox;
 use crate::record::Record;
 use crate::retention::{Keep, OUTCOMES, Retention, outcome};
-use crate::signal::{Letterbox, Waiters, Wakes};
+use crate::signal::{Seat, Wakes};
 use crate::state::{GoneReason, State};
 use crate::sync::{Arc, Mutex, lock};
 
@@ -117,7 +117,7 @@ enum Due {
     Lease(TaskId),
     TimeToLive(Address),
     /// A waiter waits no longer.
-    Waiter(Arc<Letterbox>),
+    Waiter(Seat),
 }
 
 impl Ord for Timer {
@@ -160,8 +160,8 @@ impl Upkeep {
     }
 
     /// Has a waiter woken when its time has run out.
-    pub(crate) fn watch_waiter(&self, letterbox: &Arc<Letterbox>, deadline: Stamp) {
-        self.timers.push(Timer { due: deadline, what: Due::Waiter(Arc::clone(letterbox)) });
+    pub(crate) fn watch_waiter(&self, seat: Seat, deadline: Stamp) {
+        self.timers.push(Timer { due: deadline, what: Due::Waiter(seat) });
     }
 
     /// Has a task that ended be let go in time.
@@ -232,7 +232,7 @@ impl Engine {
             }
             self.note_change(record, wakes);
         }
-        let is_observed = cold.has_parent() || cold.waiters().is_some_and(Waiters::want_progress);
+        let is_observed = cold.has_parent() || cold.waiters().is_some_and(|waiters| waiters.want_progress());
         if !is_observed {
             cell.ignore();
         }
@@ -283,7 +283,7 @@ impl Engine {
                     }
                 }
                 Due::TimeToLive(address) => self.drop_ended(address, GoneReason::Expired, wakes),
-                Due::Waiter(letterbox) => letterbox.call(wakes),
+                Due::Waiter(seat) => seat.call(wakes),
             }
         }
         if timers.list.len() > timers.sweep_at {
@@ -297,7 +297,7 @@ impl Engine {
         match &timer.what {
             Due::Lease(key) => self.is_alive(key.address()),
             Due::TimeToLive(address) => self.is_alive(*address),
-            Due::Waiter(letterbox) => letterbox.is_open(),
+            Due::Waiter(seat) => seat.is_taken(),
         }
     }
 

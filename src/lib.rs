@@ -4,6 +4,7 @@
 #[cfg(inflight_budget)]
 pub mod budget;
 mod builder;
+mod cancelled;
 mod cell;
 mod changes;
 mod clock;
@@ -38,9 +39,11 @@ mod sync;
 mod table;
 mod task;
 mod version;
+mod waiter;
 mod watch;
 
 pub use builder::StoreBuilder;
+pub use cancelled::Cancelled;
 pub use cell::{MAX_ATTEMPTS, MAX_COUNT};
 pub use changes::{Change, ChangeKind, Changes, Drain, Drained, TooManyReaders};
 pub use clock::ManualClock;
@@ -66,4 +69,4 @@ pub use store::Store;
 pub use table::MAX_CAPACITY;
 pub use task::{ScopeError, Task};
 pub use version::{ParseVersionError, Version};
-pub use watch::{Cancelled, ChangedSince, Wait, WaitError, WaitTimeout, Watch};
+pub use watch::{ChangedSince, Wait, WaitError, WaitTimeout, Watch};

@@ -12,7 +12,7 @@ use crate::family::{Family, Share};
 use crate::id::TaskId;
 use crate::payload::Payload;
 use crate::signal::{News, Waiters, Wakes};
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::table::Tenancy;
 
 /// What never changes about a task, but is rarely there.
@@ -82,7 +82,7 @@ pub(crate) struct Rare {
     pub(crate) kin: Option<Kin>,
     /// When the lease runs out, if there is one and nothing is heard.
     pub(crate) deadline: Option<Stamp>,
-    pub(crate) waiters: Option<Box<Waiters>>,
+    pub(crate) waiters: Option<Arc<Waiters>>,
 }
 
 pub(crate) struct Kin {
@@ -171,17 +171,13 @@ impl Cold {
         self.rare.as_ref()?.deadline
     }
 
-    pub(crate) fn waiters(&self) -> Option<&Waiters> {
-        self.rare.as_ref()?.waiters.as_deref()
-    }
-
-    pub(crate) fn waiters_mut(&mut self) -> Option<&mut Waiters> {
-        self.rare.as_mut()?.waiters.as_deref_mut()
+    pub(crate) fn waiters(&self) -> Option<&Arc<Waiters>> {
+        self.rare.as_ref()?.waiters.as_ref()
     }
 
     /// Tells everybody who waits, and forgets them: the end, or the removal.
     pub(crate) fn tell_all(&mut self, news: News, wakes: &mut Wakes) {
-        if let Some(mut waiters) = self.rare.as_mut().and_then(|rare| rare.waiters.take()) {
+        if let Some(waiters) = self.rare.as_mut().and_then(|rare| rare.waiters.take()) {
             waiters.tell_all(news, wakes);
         }
     }

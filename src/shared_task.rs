@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc as StdArc;
 
+use crate::cancelled::Cancelled;
 use crate::error::{ChangeError, FinishError, ProgressError};
 use crate::handle::Handle;
 use crate::id::TaskId;
@@ -11,7 +12,6 @@ use crate::payload::Payload;
 use crate::state::FailureReason;
 use crate::status::Status;
 use crate::sync::{AtomicU64, Ordering};
-use crate::watch::Cancelled;
 
 /// A handle that can be cloned and shared: what [`Task::share`](crate::Task::share) gives.
 ///

@@ -80,6 +80,62 @@ pub(crate) type Hashing = foldhash::fast::RandomState;
 #[cfg(any(inflight_loom, inflight_shuttle))]
 pub(crate) type Hashing = foldhash::fast::FixedState;
 
+/// What is set once and copied by whoever asks, without a lock.
+#[cfg(not(any(inflight_loom, inflight_shuttle)))]
+mod once {
+    use std::sync::OnceLock;
+
+    pub(crate) struct Once<T>(OnceLock<T>);
+
+    impl<T: Copy> Once<T> {
+        pub(crate) fn new() -> Self {
+            Self(OnceLock::new())
+        }
+
+        /// What was set first stays.
+        pub(crate) fn set(&self, value: T) {
+            let _ = self.0.set(value);
+        }
+
+        #[inline]
+        pub(crate) fn get(&self) -> Option<T> {
+            self.0.get().copied()
+        }
+    }
+}
+
+/// The same, with a flag that the checkers can see.
+#[cfg(any(inflight_loom, inflight_shuttle))]
+mod once {
+    use std::sync::OnceLock;
+
+    use super::{AtomicU64, Ordering};
+
+    pub(crate) struct Once<T> {
+        value: OnceLock<T>,
+        is_set: AtomicU64,
+    }
+
+    impl<T: Copy> Once<T> {
+        pub(crate) fn new() -> Self {
+            Self { value: OnceLock::new(), is_set: AtomicU64::new(0) }
+        }
+
+        pub(crate) fn set(&self, value: T) {
+            let _ = self.value.set(value);
+            // Release: pairs with the Acquire load in `get`, as std's do.
+            self.is_set.store(1, Ordering::Release);
+        }
+
+        pub(crate) fn get(&self) -> Option<T> {
+            // Acquire: pairs with the Release store in `set`.
+            (self.is_set.load(Ordering::Acquire) == 1).then(|| self.value.get().copied()).flatten()
+        }
+    }
+}
+
+pub(crate) use once::Once;
+
 /// Threads park and are named by this; and randomness that a replay must be able to repeat.
 #[cfg(not(inflight_shuttle))]
 mod outside {

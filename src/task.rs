@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use crate::cancelled::Cancelled;
 use crate::cell::{Cell, MAX_COUNT};
 use crate::clock::Stamp;
 use crate::counter::Counter;
@@ -15,7 +16,6 @@ use crate::payload::Payload;
 use crate::shared_task::SharedTask;
 use crate::state::{FailureReason, State};
 use crate::status::Status;
-use crate::watch::Cancelled;
 
 /// The exclusive handle of one task: it is not `Clone`, and its writes take `&mut self`.
 ///

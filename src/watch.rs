@@ -1,13 +1,12 @@
 //! Waiting without polling: futures that end with a status, and a stream of them.
 //!
-//! They need no runtime, can be dropped at any time, and keep nothing of a task that is gone. Each takes a
-//! seat when it is made, not when it is first polled: between the two the task may end and be let go, and
-//! a client's id may come to stand for another task. How the seats are told is in `signal.rs`.
+//! They need no runtime, can be dropped at any time, and keep nothing of a task that is gone. What they have
+//! in common is in `waiter.rs`.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc as StdArc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -15,156 +14,14 @@ use futures_core::Stream;
 use futures_core::stream::FusedStream;
 
 use crate::clock::Stamp;
-use crate::engine::Engine;
-use crate::feed::Subject;
 use crate::id::TaskId;
-use crate::record::Record;
-use crate::signal::{Interest, Letterbox, News, Waiters};
+use crate::signal::Interest;
 use crate::state::Absent;
 use crate::status::Status;
 use crate::store::Store;
-use crate::sync::Arc;
 use crate::sync::thread::{self, Thread};
 use crate::version::Version;
-
-/// One who waits for a task, and from when it is made misses neither its end nor its removal.
-struct Waiter {
-    engine: StdArc<Engine>,
-    standing: Standing,
-}
-
-enum Standing {
-    /// There is nothing to wait for: the task had ended, or there was none.
-    Settled(News),
-    Seated(Seat),
-}
-
-struct Seat {
-    number: usize,
-    subject: Subject,
-    letterbox: Arc<Letterbox>,
-}
-
-impl Waiter {
-    /// One who waits for the task `id`. Who has `seen` its end waits for its removal.
-    fn new(engine: &StdArc<Engine>, id: TaskId, interest: Interest, seen: Option<Version>) -> Self {
-        match engine.poll(id) {
-            Some(status) if is_unseen_end(&status, seen) => Self::settled(engine, News::Ended(status)),
-            Some(_) => match engine.find(id) {
-                Some(record) => Self::seated(engine, &record, interest, seen),
-                None => Self::settled(engine, News::Gone(engine.absent(id))),
-            },
-            None => Self::settled(engine, News::Gone(engine.absent(id))),
-        }
-    }
-
-    fn settled(engine: &StdArc<Engine>, news: News) -> Self {
-        Self { engine: StdArc::clone(engine), standing: Standing::Settled(news) }
-    }
-
-    /// One who waits for the task of this record.
-    fn seated(
-        engine: &StdArc<Engine>,
-        record: &Arc<Record>,
-        interest: Interest,
-        seen: Option<Version>,
-    ) -> Self {
-        let subject = engine.subject(record);
-        let letterbox = Arc::new(Letterbox::new());
-        let mut cold = record.lock();
-        // Under the lock nothing changes but progress; for that see `keeper.rs`.
-        match engine.poll_line(subject) {
-            Some(status) if is_unseen_end(&status, seen) => {
-                return Self::settled(engine, News::Ended(status));
-            }
-            Some(_) => {}
-            None => {
-                drop(cold);
-                return Self::settled(engine, News::Gone(engine.absent(subject.key)));
-            }
-        }
-        let waiters = cold.rare().waiters.get_or_insert_with(|| Box::new(Waiters::new()));
-        let number = waiters.seat(interest, Arc::clone(&letterbox));
-        if interest == Interest::Change
-            && let Some(cell) = engine.cell(record)
-        {
-            cell.observe();
-        }
-        drop(cold);
-        if interest == Interest::Change {
-            engine.stir(record);
-        }
-        let seat = Seat { number, subject, letterbox };
-        Self { engine: StdArc::clone(engine), standing: Standing::Seated(seat) }
-    }
-
-    /// The first status that `is_awaited`; the last one, if the task has ended; or why there is none.
-    /// `seen` is what a waiter for changes has seen.
-    fn poll(
-        &self,
-        context: &Context<'_>,
-        seen: Option<Version>,
-        is_awaited: impl Fn(&Status) -> bool,
-    ) -> Poll<Result<Status, Absent>> {
-        let seat = match &self.standing {
-            Standing::Settled(news) => return Poll::Ready(read(*news)),
-            Standing::Seated(seat) => seat,
-        };
-        // First the waker, then the look: see `signal.rs`.
-        if let Some(news) = seat.letterbox.leave(context.waker(), seen) {
-            return Poll::Ready(read(news));
-        }
-        match self.engine.poll_line(seat.subject) {
-            Some(status) if is_awaited(&status) => Poll::Ready(Ok(status)),
-            Some(_) => Poll::Pending,
-            // It went between the two looks, and left word of it.
-            None => Poll::Ready(
-                seat.letterbox.news().map_or_else(|| Err(self.engine.absent(seat.subject.key)), read),
-            ),
-        }
-    }
-}
-
-/// Whether the task has ended, and that is news to who has seen `seen`: unless it is this very end, they
-/// have seen an earlier version, or one that was never this task's.
-fn is_unseen_end(status: &Status, seen: Option<Version>) -> bool {
-    status.is_terminal() && seen != Some(status.version())
-}
-
-fn read(news: News) -> Result<Status, Absent> {
-    match news {
-        News::Ended(status) => Ok(status),
-        News::Gone(absent) => Err(absent),
-    }
-}
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        let Standing::Seated(Seat { number, subject, letterbox }) = &self.standing else { return };
-        // What is dropped here may be the last of a waker: no lock is held.
-        drop(letterbox.shut());
-        // Whoever has news has been shown out.
-        if letterbox.news().is_some() {
-            return;
-        }
-        let Some(record) = self.engine.registry.find(subject.key) else { return };
-        let mut cold = record.lock();
-        let Some(waiters) = cold.waiters_mut() else { return };
-        waiters.rise(*number, letterbox);
-        if waiters.is_empty() {
-            cold.rare().waiters = None;
-        }
-    }
-}
-
-impl fmt::Debug for Waiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.standing {
-            Standing::Settled(news) => f.debug_tuple("Settled").field(news).finish(),
-            Standing::Seated(seat) => f.debug_tuple("Seated").field(&seat.subject.id).finish(),
-        }
-    }
-}
+use crate::waiter::Waiter;
 
 /// Waits for a task to end: what [`Store::wait`] gives. It resolves to the terminal status, or to why
 /// there is none.
@@ -221,17 +78,17 @@ impl Future for WaitTimeout {
         if let Poll::Ready(ended) = this.waiter.poll(context, None, Status::is_terminal) {
             return Poll::Ready(ended.map_err(WaitError::Absent));
         }
-        let Standing::Seated(seat) = &this.waiter.standing else { return Poll::Pending };
-        let engine = &this.waiter.engine;
+        let Some((seat, subject)) = this.waiter.seat() else { return Poll::Pending };
+        let engine = this.waiter.engine();
         if engine.clock.now() >= this.deadline
-            && let Some(status) = engine.poll_line(seat.subject)
+            && let Some(status) = engine.poll_line(subject)
         {
             // It may have ended since the look above.
             let is_late = !status.is_terminal();
             return Poll::Ready(if is_late { Err(WaitError::TimedOut(status)) } else { Ok(status) });
         }
         if !std::mem::replace(&mut this.timed, true) {
-            engine.upkeep.watch_waiter(&seat.letterbox, this.deadline);
+            engine.upkeep.watch_waiter(seat.clone(), this.deadline);
         }
         Poll::Pending
     }
@@ -379,44 +236,6 @@ impl FusedStream for Watch {
     }
 }
 
-/// Resolves when cancellation of a task is requested, or the task ends: what
-/// [`Task::cancelled`](crate::Task::cancelled) gives.
-///
-/// It does not borrow the handle, so the worker can go on using it meanwhile.
-///
-/// ```
-/// # use inflight::{NewTask, Store};
-/// # let store = Store::builder().capacity(16).build()?;
-/// # let mut task = store.create(NewTask::new("index"))?;
-/// # task.start()?;
-/// let cancelled = task.cancelled();
-/// let _ = store.cancel(task.id())?;
-/// smol::block_on(cancelled);
-/// assert!(task.cancel_requested());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-#[must_use = "a future does nothing unless it is polled"]
-pub struct Cancelled {
-    waiter: Waiter,
-}
-
-impl Cancelled {
-    pub(crate) fn new(engine: &StdArc<Engine>, record: &Arc<Record>) -> Self {
-        // By the record, not by the id, which a client may have used again.
-        Self { waiter: Waiter::seated(engine, record, Interest::Cancel, None) }
-    }
-}
-
-impl Future for Cancelled {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let is_over = |status: &Status| status.cancel_requested() || status.is_terminal();
-        self.waiter.poll(context, None, is_over).map(|_| ())
-    }
-}
-
 impl Store {
     fn waiter(&self, id: TaskId, interest: Interest, seen: Option<Version>) -> Waiter {
         Waiter::new(&self.engine, id, interest, seen)
@@ -554,7 +373,7 @@ impl Store {
 /// Runs a future on the calling thread.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
-    let waker = Waker::from(StdArc::new(Unpark(thread::current())));
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
@@ -568,30 +387,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 struct Unpark(Thread);
 
 impl Wake for Unpark {
-    fn wake(self: StdArc<Self>) {
+    fn wake(self: Arc<Self>) {
         self.0.unpark();
-    }
-}
-
-#[cfg(all(test, not(inflight_loom)))]
-mod tests {
-    use super::*;
-    use crate::new_task::NewTask;
-
-    #[test]
-    fn i6_a_waiter_that_is_dropped_gives_up_its_seat() {
-        let store = Store::builder().capacity(16).build().unwrap();
-        let task = store.create(NewTask::new("test")).unwrap();
-        let record = store.engine.find(task.id()).unwrap();
-        let (first, last) = (store.wait(task.id()), store.watch(task.id()));
-        for _ in 0..100 {
-            drop((store.wait(task.id()), store.watch(task.id()), task.cancelled()));
-        }
-        let seats = || record.lock().waiters().map(|waiters| (waiters.seats(), waiters.want_progress()));
-        assert_eq!(seats(), Some((2, true)));
-        drop(last);
-        assert_eq!(seats(), Some((1, false)), "each has its own");
-        drop(first);
-        assert_eq!(seats(), None);
     }
 }
