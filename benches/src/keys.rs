@@ -123,7 +123,8 @@ pub fn stream_length(tasks: usize) -> usize {
     (tasks * 16).clamp(1 << 12, 1 << 20).next_power_of_two().min(1 << 20)
 }
 
-fn permutation(tasks: usize, random: &mut Random) -> Vec<u32> {
+/// The numbers below `tasks`, shuffled.
+pub(crate) fn permutation(tasks: usize, random: &mut Random) -> Vec<u32> {
     let mut places: Vec<u32> = (0..u32::try_from(tasks).unwrap_or(u32::MAX)).collect();
     for at in (1..places.len()).rev() {
         places.swap(at, random.below(at + 1));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use inflight::{Changes, Drained, KeeperMode, ManualClock, NewTask, Retention, Store, Task};
 
 use crate::harness::per_op;
+use crate::keys::{Random, permutation};
 use crate::waiting::{Bell, Watcher};
 
 /// A store that is ticked by hand, with live tasks in it.
@@ -16,6 +17,9 @@ pub struct Stored {
     store: Store,
     clock: ManualClock,
     tasks: Vec<Task>,
+    /// In which order they change, and whose turn it is.
+    order: Vec<u32>,
+    next: usize,
 }
 
 impl Stored {
@@ -36,7 +40,8 @@ impl Stored {
             .build()
             .expect("a store of that capacity");
         let tasks = (0..live).map(|_| running(&store)).collect();
-        Self { store, clock, tasks }
+        let order = permutation(live, &mut Random::new(0x0DD5));
+        Self { store, clock, tasks, order, next: 0 }
     }
 
     /// The time of a tick at which so many tasks are due to expire, and nothing else.
@@ -81,12 +86,16 @@ impl Stored {
         self.store.tick();
     }
 
+    /// So many make progress: others each time, and in no order. So what a change costs is the same however
+    /// many there are; in the order of their making, many neighbours would be cheaper than a few who are far
+    /// apart, since the processor fetches what comes next by itself.
     fn advance(&mut self, changed: usize) {
-        // Spread over all of them, as changes are.
-        let step = (self.tasks.len() / changed.max(1)).max(1);
-        for task in self.tasks.iter_mut().step_by(step).take(changed) {
+        for turn in self.next..self.next + changed {
+            let at = self.order.get(turn % self.order.len().max(1)).map_or(0, |at| *at as usize);
+            let Some(task) = self.tasks.get_mut(at) else { return };
             assert!(task.advance(1).is_ok(), "it runs");
         }
+        self.next += changed;
     }
 
     /// The time of a drain for which so many tasks have changed.

@@ -7,12 +7,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use inflight::{KeeperMode, NewTask, Retention, Store, Task, TaskId, Watch};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::payload::Plain;
 
@@ -200,43 +201,69 @@ impl Watcher {
 
 // ---- across threads ---------------------------------------------------------------------------------
 
-/// The time from the end of a task on this thread until the last of `waiters` on another one, under a
-/// single-threaded tokio runtime, has the terminal status.
-///
-/// # Errors
-///
-/// A waiter did not see the end.
-///
-/// # Panics
-///
-/// When the runtime cannot be built.
-pub fn time_across<E: Ending>(subject: &E, waiters: usize) -> Result<Duration, String> {
-    let (end, waiting) = subject.task(waiters);
-    let ready = Arc::new(AtomicUsize::new(0));
-    let polled = Arc::clone(&ready);
-    let thread = std::thread::spawn(move || {
+/// Another thread, on which a single-threaded tokio runtime runs whoever waits. It is the same one for all
+/// ends and all subjects, so that where the system has put it is the same for all of them, too.
+#[derive(Debug)]
+pub struct Across {
+    come: mpsc::UnboundedSender<Vec<Waiting>>,
+    asleep: Receiver<()>,
+    seen: Receiver<(Instant, usize)>,
+}
+
+impl Across {
+    /// Starts it.
+    ///
+    /// # Panics
+    ///
+    /// When the runtime cannot be built.
+    #[must_use]
+    pub fn new() -> Self {
+        let (come, mut coming) = mpsc::unbounded_channel::<Vec<Waiting>>();
+        let (falling_asleep, asleep) = channel();
+        let (done, seen) = channel();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(async move {
-            let tasks: Vec<_> = waiting.into_iter().map(|waiting| tokio::spawn(waiting)).collect();
-            // All of them are polled before this task is again.
-            tokio::task::yield_now().await;
-            polled.store(1, Ordering::Release);
-            let mut seen = 0;
-            for task in tasks {
-                seen += usize::from(task.await.unwrap_or(false));
+        let work = async move {
+            while let Some(waiting) = coming.recv().await {
+                let tasks: Vec<_> = waiting.into_iter().map(|waiting| tokio::spawn(waiting)).collect();
+                // All of them are polled before this task is again.
+                tokio::task::yield_now().await;
+                let mut seen = 0;
+                let _ = falling_asleep.send(());
+                for task in tasks {
+                    seen += usize::from(task.await.unwrap_or(false));
+                }
+                let _ = done.send((Instant::now(), seen));
             }
-            (Instant::now(), seen)
-        })
-    });
-    while ready.load(Ordering::Acquire) == 0 {
-        std::thread::yield_now();
+        };
+        // It ends when this is dropped.
+        std::thread::spawn(move || runtime.block_on(work));
+        Self { come, asleep, seen }
     }
-    // Long enough for the runtime to fall asleep, as waiters do.
-    std::thread::sleep(Duration::from_micros(200));
-    let begin = Instant::now();
-    subject.end(end);
-    let (at, seen) = thread.join().map_err(|_| "the waiters' thread panicked".to_owned())?;
-    if seen == waiters { Ok(at - begin) } else { Err(format!("{seen} of {waiters} saw the end")) }
+
+    /// The time from the end of a task on this thread until the last of `waiters` on the other one has the
+    /// terminal status.
+    ///
+    /// # Errors
+    ///
+    /// A waiter did not see the end.
+    pub fn time<E: Ending>(&self, subject: &E, waiters: usize) -> Result<Duration, String> {
+        const PANICKED: &str = "the waiters' thread panicked";
+        let (end, waiting) = subject.task(waiters);
+        self.come.send(waiting).map_err(|_| PANICKED.to_owned())?;
+        self.asleep.recv().map_err(|_| PANICKED.to_owned())?;
+        // Long enough for the runtime to fall asleep, as waiters do.
+        std::thread::sleep(Duration::from_micros(200));
+        let begin = Instant::now();
+        subject.end(end);
+        let (at, seen) = self.seen.recv().map_err(|_| PANICKED.to_owned())?;
+        if seen == waiters { Ok(at - begin) } else { Err(format!("{seen} of {waiters} saw the end")) }
+    }
+}
+
+impl Default for Across {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 #[cfg(test)]
@@ -250,8 +277,11 @@ mod tests {
                 assert!(time(&Ours::new(256), waiters, until, 100).is_ok());
                 assert!(time(&Channel, waiters, until, 100).is_ok());
             }
-            assert!(time_across(&Ours::new(16), waiters).is_ok());
-            assert!(time_across(&Channel, waiters).is_ok());
+            let across = Across::new();
+            for _ in 0..2 {
+                assert!(across.time(&Ours::new(16), waiters).is_ok());
+                assert!(across.time(&Channel, waiters).is_ok());
+            }
         }
     }
 
@@ -266,5 +296,18 @@ mod tests {
             fn end(&self, (): ()) {}
         }
         assert!(time(&Silent, 1, Until::Woken, 1).is_err());
+    }
+
+    #[test]
+    fn a_waiter_on_the_other_thread_that_sees_no_end_is_an_error() {
+        struct Blind;
+        impl Ending for Blind {
+            type End = ();
+            fn task(&self, _: usize) -> ((), Vec<Waiting>) {
+                ((), vec![Box::pin(std::future::ready(false))])
+            }
+            fn end(&self, (): ()) {}
+        }
+        assert!(Across::new().time(&Blind, 1).is_err());
     }
 }

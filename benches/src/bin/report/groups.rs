@@ -8,7 +8,7 @@ use inflight_benches::lifecycle::{CHURNINGS, CREATINGS, Churn, KEPT_ROUNDS, ROUN
 use inflight_benches::measure::{Effort, Entry, Measured, interleaved};
 use inflight_benches::subject::Role;
 use inflight_benches::upkeep::{Stored, coalesce};
-use inflight_benches::waiting::{Channel, Ours, Until, time, time_across};
+use inflight_benches::waiting::{Across, Channel, Ours, Until, time};
 
 use crate::args::Thoroughness;
 use crate::results::{Fact, Place, Results, Row, rows};
@@ -146,15 +146,18 @@ pub(crate) fn waiting(scale: &Scale, results: &mut Results) -> Result<(), String
             let measured = interleaved(&mut entries, scale.effort, ends, ends)?;
             results.results.extend(rows(waiting_place(word, waiters), &measured));
         }
-        let times = scale.pick(2, 20, 100);
-        let ours = Ours::new(4096);
+        // What comes to pass between two threads differs from one end to the next, and from one second to
+        // another: so a timing is the median of few ends, and there are many timings, in turn.
+        let effort = Effort { repeats: scale.pick(1, 10, 20) * scale.effort.repeats, ..scale.effort };
+        let times = scale.pick(2, 10, 10);
+        let (ours, across) = (Ours::new(4096), Across::new());
         let mut entries = [
-            Entry::new("inflight", Role::Ours, |times| median_of(times, || time_across(&ours, waiters))),
+            Entry::new("inflight", Role::Ours, |times| median_of(times, || across.time(&ours, waiters))),
             Entry::new("tokio watch", Role::Other, |times| {
-                median_of(times, || time_across(&Channel, waiters))
+                median_of(times, || across.time(&Channel, waiters))
             }),
         ];
-        let measured = interleaved(&mut entries, scale.effort, times, times)?;
+        let measured = interleaved(&mut entries, effort, times, times)?;
         results.results.extend(rows(waiting_place("end to read, across threads", waiters), &measured));
     }
     watched(scale, results)
