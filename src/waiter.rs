@@ -24,8 +24,9 @@ pub(crate) struct Waiter {
 }
 
 enum Standing {
-    /// There is nothing to wait for: the task had ended, or there was none.
-    Settled(News),
+    /// There is nothing to wait for: the task had ended, or there was none. In a box, since it is large and
+    /// rare.
+    Settled(Box<News>),
     Seated(Seat, Subject),
 }
 
@@ -48,7 +49,7 @@ impl Waiter {
     }
 
     fn settled(engine: &StdArc<Engine>, news: News) -> Self {
-        Self { engine: StdArc::clone(engine), standing: Standing::Settled(news) }
+        Self { engine: StdArc::clone(engine), standing: Standing::Settled(Box::new(news)) }
     }
 
     /// One who waits for the task of this record.
@@ -94,7 +95,7 @@ impl Waiter {
         is_awaited: impl Fn(&Status) -> bool,
     ) -> Poll<Result<Status, Absent>> {
         let (seat, subject) = match &self.standing {
-            Standing::Settled(news) => return Poll::Ready(read(*news)),
+            Standing::Settled(news) => return Poll::Ready(read(**news)),
             Standing::Seated(seat, subject) => (seat, *subject),
         };
         // First the waker, then the look: see `signal.rs`.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use inflight::{
-    Changes, Filter, Finish, KeeperMode, ManualClock, NewTask, Retention, State, Store, Task, WaitError,
+    Changes, Filter, Finish, KeeperMode, ManualClock, NewTask, Retention, State, Store, Task, Wait, WaitError,
 };
 
 use crate::support::{Bell, builder, comes_to_an_end, pending, running, status, store, tick};
@@ -236,6 +236,32 @@ fn i6_wakers_run_outside_every_lock() {
             meddled.load(Ordering::SeqCst)
         });
         assert!(meddled > 0, "{what} woke nobody");
+    }
+}
+
+/// What drops a waker that was left, without calling it.
+type Dropping = (&'static str, fn(Wait));
+
+const DROPPINGS: [Dropping; 2] = [
+    ("another waker", |mut wait| assert!(poll_with(Waker::noop(), &mut wait).is_pending())),
+    ("the last waiter that goes", drop),
+];
+
+#[test]
+fn i6_wakers_are_dropped_outside_every_lock() {
+    for (what, drop_waker) in DROPPINGS {
+        let meddled = comes_to_an_end(move || {
+            let (store, _) = store(64);
+            let task = running(&store);
+            let meddled = Arc::new(AtomicUsize::new(0));
+            let mut wait = store.wait(task.id());
+            let meddler = Meddler { store, victim: Mutex::default(), meddled: Arc::clone(&meddled) };
+            assert!(poll_with(&Waker::from(Arc::new(meddler)), &mut wait).is_pending());
+            assert_eq!(meddled.load(Ordering::SeqCst), 0);
+            drop_waker(wait);
+            meddled.load(Ordering::SeqCst)
+        });
+        assert_eq!(meddled, 1, "{what}");
     }
 }
 
