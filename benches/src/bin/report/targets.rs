@@ -141,8 +141,8 @@ impl Results {
                 "×",
                 self.speedups("inflight", &MAPS, is_read),
                 "Where all tasks fit in the nearest cache a map's poll costs little more than hashing and one \
-                 probe, and nothing is left to save but instructions. Next: fewer loads of the line in \
-                 `get`, and a `Status` that is taken apart later.",
+                 probe, and nothing is left to save but instructions. Next: a poll that reads and checks only what \
+                 the caller asks for, say state and progress.",
             ),
             verdict(
                 "poll by minted id, beside idr-ebr and sharded-slab",
@@ -166,8 +166,9 @@ impl Results {
                 Bound::AtMost(1.5),
                 "×",
                 self.over("inflight", &LINE, large),
-                "The bare line is three loads; a poll checks whose line it is, reads all fields, and looks at \
-                 the word again. Next: huge pages for the table, which save the page walk.",
+                "The bare line is three loads; a poll checks whose line it is, reads all fields, and looks at the \
+                 word again. With more instructions to a poll fewer of their cache misses overlap. Huge pages \
+                 brought 5 % here (DESIGN.md). Next: as in the first row.",
             ),
             verdict(
                 "poll of a hot task, 2 readers and a writer, beside the fastest peer",
@@ -190,16 +191,16 @@ impl Results {
                 "×",
                 self.speedups("inflight, client's UUID", &["DashMap"], is_read),
                 "One poll takes more instructions than a look-up in a map that is there and then (a name, a line \
-                 and whose it is are checked), so that fewer of their cache misses overlap. It takes no lock, \
-                 and is ahead where threads share a shard. Next: names and lines on huge pages.",
+                 and whose it is are checked), so that fewer of their cache misses overlap. It takes no lock, and \
+                 is ahead where threads share a shard. Next: fewer instructions between the name and the line.",
             ),
             verdict(
                 "poll by handle, over a bare line",
                 Bound::AtMost(1.3),
                 "×",
                 self.over("inflight, by handle", &LINE, held),
-                "The handle leads to the line by its record, and the whole line is read and checked. Next: \
-                 the line's place in the handle itself.",
+                "The handle has the line's place, but the whole line is read and checked, where the bare line is \
+                 three loads. Next: as in the first row.",
             ),
             verdict(
                 "get_many of 100 ids at 1 M tasks, over 100 polls",
@@ -215,8 +216,9 @@ impl Results {
     fn writes(&self) -> Vec<Verdict> {
         let own = |row: &Row| row.scenario == "advance, own task" && row.threads == 1;
         let shared = |row: &Row| row.scenario == "advance, one task" && row.threads == 2;
-        let why = "What is added to the plain store is the check that the task is open, and a look at the tick. \
-                   Next: fewer loads through the handle.";
+        let why = "The handle keeps the count in memory, where one call stores what the next one loads; in a loop \
+                   that is what a step takes. `Task::counter` keeps it in a register: see its row. Next: a smaller \
+                   handle, that the compiler can keep in registers.";
         vec![
             verdict("Task::advance", Bound::AtMost(1.0), " ns", self.ns("inflight, Task", own), why),
             verdict(
@@ -238,8 +240,8 @@ impl Results {
                 Bound::AtMost(1.1),
                 "×",
                 self.over("inflight, SharedTask", &["fetch_add"], shared),
-                "Beside the addition it reads the time stamp of the line that is being fought over. Next: \
-                 keep that look in the handle.",
+                "Two cores exchange a line, and the spread is that of the exchange. Beside the addition there are \
+                 two loads, of the tick and of the clone's own note of it.",
             ),
             verdict(
                 "Task::advance with a watcher, over one without",
@@ -269,31 +271,34 @@ impl Results {
                 Bound::AtMost(1.3),
                 "×",
                 self.over("inflight", &["DashMap"], create),
-                "A create also takes a line, makes an id, fills the line, counts the task, puts it on the \
-                 roster, and makes a handle. Next: per-thread free lists and a roster that is filled in \
-                 batches.",
+                "A create also takes a line, makes an id, fills the line, counts the task, puts it on the roster, \
+                 and makes a handle: ten atomic exchanges, where the peer has three. Next: counters that a thread \
+                 has to itself, and serial numbers drawn by the dozen.",
             ),
             verdict(
                 "churn, beside the best map peer that looks its tasks up",
                 Bound::AtLeast(1.5),
                 "×",
                 self.speedups("inflight", &[&MAPS[..], &MUTEX].concat(), churn),
-                "Ten updates cost a map peer ten look-ups, but its create and its finish are bare. Next: as \
-                 for create.",
+                "Ten updates cost a map peer ten look-ups, but its create and its finish are bare. Here each life \
+                 is in a DashMap as well, and on the roster, counted by state, and told to the keeper. Next: as for \
+                 create.",
             ),
             verdict(
                 "expiry per due task, 1 M live tasks over 10 k",
                 Bound::AtMost(2.0),
                 "×",
                 flat.into_iter().collect(),
-                "Nothing is walked, but the DashMap's larger shards miss the caches. Next: smaller entries.",
+                "Nothing is walked, but the line, the map's entry and the record of a due task miss the caches one \
+                 after the other. Next: look-ups of a batch that overlap.",
             ),
             verdict(
                 "memory per task without strings",
                 Bound::AtMost(256.0),
                 " B",
                 memory,
-                "Next: a smaller record; the map's entry by a 4-byte slot.",
+                "The task itself keeps within it; what exceeds it is the handle that its worker holds. Next: a \
+                 smaller record.",
             ),
             verdict(
                 "poll's p99.9 while a million tasks expire, over its p99.9 in steady work",
