@@ -31,6 +31,7 @@ pub struct Holding {
 }
 
 const NUMBERS: &str = "numbers only";
+const NAMED: &str = "numbers only, clients' UUIDs";
 const DETAILS: &str = "with details";
 const WATCHED: &str = "watched: bytes per watcher";
 
@@ -43,6 +44,7 @@ pub const HOLDINGS: &[Holding] = &[
     Holding { scenario: NUMBERS, name: "papaya", role: Role::Map, make: papaya },
     Holding { scenario: NUMBERS, name: "scc HashIndex", role: Role::Map, make: scc },
     Holding { scenario: NUMBERS, name: "DashMap<watch>", role: Role::Other, make: channels },
+    Holding { scenario: NAMED, name: "inflight, ended", role: Role::Ours, make: named },
     Holding { scenario: DETAILS, name: "inflight, ended", role: Role::Ours, make: detailed },
     Holding { scenario: DETAILS, name: "DashMap", role: Role::Map, make: dashed_details },
     Holding { scenario: WATCHED, name: "inflight, Watch", role: Role::Ours, make: watchers },
@@ -110,11 +112,18 @@ fn running(tasks: usize) -> Box<dyn Any> {
 
 fn ended(tasks: usize) -> Box<dyn Any> {
     let store = store(tasks);
-    for _ in 0..tasks {
-        let mut task = run(&store, NewTask::new("job").total(100));
-        assert!(task.succeed(()).is_ok(), "it runs");
-    }
+    (0..tasks).for_each(|_| end(run(&store, NewTask::new("job").total(100))));
     Box::new(store)
+}
+
+fn named(tasks: usize) -> Box<dyn Any> {
+    let store = store(tasks);
+    ids(tasks).for_each(|id| end(run(&store, NewTask::new("job").total(100).id(id))));
+    Box::new(store)
+}
+
+fn end(mut task: Task) {
+    assert!(task.succeed(()).is_ok(), "it runs");
 }
 
 fn locked(tasks: usize) -> Box<dyn Any> {
