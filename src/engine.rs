@@ -343,10 +343,10 @@ impl Engine {
     }
 
     /// Whether the task that a client's id stands for is gone, so that no poll finds it and the id is free,
-    /// though who removes it has not released the id yet. While an alias is there its line has no other
-    /// tenant: who removes the task holds its record.
+    /// though who removes it may not have released the id yet. By the tenant, and not by the word alone: if
+    /// the alias was read from the map a moment ago, the line may have been let go and taken since.
     fn is_over(&self, alias: &Alias) -> bool {
-        self.table.cell(alias.key.slot()).is_none_or(|cell| cell.word().is_vacant())
+        !self.is_alive(alias.key.address())
     }
 
     /// Takes back a task whose id nobody has been told, because its own id was taken in the meantime.
@@ -404,5 +404,29 @@ impl Engine {
                 self.stir(record);
             }
         }
+    }
+}
+
+#[cfg(all(test, not(inflight_loom)))]
+mod tests {
+    use crate::id::TaskId;
+    use crate::new_task::NewTask;
+    use crate::store::Store;
+
+    // A create that had read the alias just before its task went called the id a duplicate.
+    #[test]
+    fn i7_an_alias_is_over_also_when_its_line_has_the_next_tenant() {
+        let store = Store::builder().capacity(1).build().unwrap();
+        let id = TaskId::from_u128(7);
+        let mut task = store.create(NewTask::new("first").id(id)).unwrap();
+        let alias = store.engine.registry.alias(id).unwrap();
+        assert!(!store.engine.is_over(&alias));
+        task.cancel().unwrap();
+        assert!(!store.engine.is_over(&alias), "it has ended, but is there");
+        let _ = store.remove(id).unwrap();
+        assert!(store.engine.is_over(&alias));
+        drop(task);
+        let _next = store.create(NewTask::new("next")).unwrap();
+        assert!(store.engine.is_over(&alias));
     }
 }

@@ -56,8 +56,8 @@ pub(crate) struct Upkeep {
 struct Lists {
     /// Tasks that are sampled at each tick.
     active: Vec<Arc<Record>>,
-    /// Terminal tasks by outcome, the longest ended first; and those that are past their age, but have a
-    /// time to live of their own.
+    /// Terminal tasks by outcome, the longest ended first, or nearly: those of one tick may come with the next.
+    /// And those that are past their age, but have a time to live of their own.
     retired: [Sweeping<VecDeque<Retired>>; OUTCOMES],
     past_age: [Sweeping<VecDeque<Retired>>; OUTCOMES],
     timers: Sweeping<BinaryHeap<Reverse<Timer>>>,

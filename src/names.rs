@@ -256,11 +256,12 @@ impl Row<'_> {
     /// What is written of `id`, which has these places' tags.
     ///
     /// Which place they say is not waited for, if it is the likely one: so the name is on its way while the
-    /// tags are.
+    /// tags are. It is gone by only if its tag says so: otherwise it may be an earlier name of the same id.
     #[inline(always)]
     fn read(&self, same: u64, id: TaskId) -> Sight {
         let at = |place| self.name(place).and_then(|name| read(name, id));
-        let named = at(self.likely).or_else(|| at((same.trailing_zeros() / TAG_BITS) as usize));
+        let likely = at(self.likely).filter(|_| same >> shift(self.likely) & TAKEN != 0);
+        let named = likely.or_else(|| at((same.trailing_zeros() / TAG_BITS) as usize));
         named.map_or(Sight::Unclear, Sight::Named)
     }
 
@@ -433,6 +434,18 @@ mod tests {
         assert_eq!(names.is_full_used.load(Ordering::Relaxed), 1);
         others.iter().for_each(|(slot, id)| names.wipe(*id, named(*slot).address));
         check_rounds(&names, &ids, ROW);
+    }
+
+    #[test]
+    fn an_earlier_name_of_the_same_id_is_not_gone_by() {
+        let names = Names::new(1).unwrap();
+        let id = TaskId::from_u128(7);
+        names.write(id, named(0));
+        names.write(id, named(1)); // Inherited, before the first was wiped.
+        names.wipe(id, named(0).address);
+        assert!(matches!(names.find(id), Sight::Named(found) if found.address == named(1).address));
+        names.wipe(id, named(1).address);
+        assert!(matches!(names.find(id), Sight::Nobody));
     }
 
     #[test]

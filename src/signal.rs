@@ -105,8 +105,9 @@ pub(crate) struct Waiters {
 
 struct Room {
     seats: Slab<Sitting>,
-    /// How many want to know of any change.
+    /// How many want to know of any change, and how many of a request to cancel.
     watching: u32,
+    obeying: u32,
     /// The serial number of the next sitting.
     next: u32,
 }
@@ -135,6 +136,7 @@ impl Seat {
         let serial = room.next;
         room.next = serial.wrapping_add(1);
         room.watching += u32::from(interest == Interest::Change);
+        room.obeying += u32::from(interest == Interest::Cancel);
         let number = room.seats.insert(Sitting { waker: None, seen: None, serial, interest });
         drop(room);
         // There is no memory for 2^32 of them.
@@ -177,6 +179,7 @@ impl Seat {
         }
         let Sitting { waker, interest, .. } = room.seats.remove(self.number as usize);
         room.watching -= u32::from(interest == Interest::Change);
+        room.obeying -= u32::from(interest == Interest::Cancel);
         (waker, room.seats.is_empty())
     }
 
@@ -215,7 +218,7 @@ impl Room {
 impl Waiters {
     /// With room for one: most tasks that are waited for have one waiter.
     pub(crate) fn new() -> Self {
-        let room = Room { seats: Slab::with_capacity(1), watching: 0, next: 0 };
+        let room = Room { seats: Slab::with_capacity(1), watching: 0, obeying: 0, next: 0 };
         Self { room: Mutex::new(room), news: Once::new() }
     }
 
@@ -245,7 +248,10 @@ impl Waiters {
     }
 
     pub(crate) fn tell_cancel(&self, wakes: &mut Wakes) {
-        lock(&self.room).call(wakes, |sitting| sitting.interest == Interest::Cancel);
+        let mut room = lock(&self.room);
+        if room.obeying > 0 {
+            room.call(wakes, |sitting| sitting.interest == Interest::Cancel);
+        }
     }
 
     /// The end, or the removal: everybody is told, and nobody needs a seat any more. Under the record's lock,
@@ -254,7 +260,7 @@ impl Waiters {
         let mut room = lock(&self.room);
         self.news.set(news);
         let seats = std::mem::take(&mut room.seats);
-        room.watching = 0;
+        (room.watching, room.obeying) = (0, 0);
         drop(room);
         wakes.others.reserve(seats.len().saturating_sub(1));
         seats.into_iter().filter_map(|(_, sitting)| sitting.waker).for_each(|waker| wakes.push(waker));

@@ -106,7 +106,8 @@ impl Store {
     /// All of it is from one instant, and of two polls of which one happens before the other the later
     /// one never shows the older version (I2, I5). A poll of a minted id takes no lock, writes nothing
     /// and hashes nothing (I1). One of a client's own id hashes it, and takes the read lock of one of the
-    /// registry's shards if the id has just come, or is one of the few for which there is no room elsewhere.
+    /// registry's shards in rare cases: at the moment of a transition, while the id changes hands, or if it is
+    /// one of the few for which there is no room elsewhere.
     ///
     /// ```
     /// # use inflight::{NewTask, State, Store, TaskId};

@@ -70,6 +70,10 @@ impl Table {
     /// The line of `slot`, if there is one.
     #[inline(always)]
     pub(crate) fn cell(&self, slot: u32) -> Option<Cell<'_>> {
+        // Where it would, `first` must not wrap around.
+        if usize::BITS < u64::BITS && slot >= self.lines {
+            return None;
+        }
         self.line(self.first(slot))
     }
 
