@@ -168,7 +168,7 @@ impl Results {
                 self.over("inflight", &LINE, large),
                 "The bare line is three loads; a poll checks whose line it is, reads all fields, and looks at the \
                  word again. With more instructions to a poll fewer of their cache misses overlap. Huge pages \
-                 brought 5 % here (DESIGN.md). Next: as in the first row.",
+                 were tried and brought next to nothing (DESIGN.md). Next: as in the first row.",
             ),
             verdict(
                 "poll of a hot task, 2 readers and a writer, beside the fastest peer",
