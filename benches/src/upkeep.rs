@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use inflight::{Changes, Drained, KeeperMode, ManualClock, NewTask, Retention, Store, Task};
+use inflight::{Change, Changes, Drained, KeeperMode, ManualClock, NewTask, Retention, Store, Task};
 
 use crate::harness::per_op;
 use crate::keys::{Random, permutation};
@@ -161,17 +161,20 @@ fn running(store: &Store) -> Task {
     task
 }
 
-/// How many tasks a drain has, each of them once.
+/// How many records a drain has, none of them of the same task as another.
 fn once(drained: &Drained) -> Result<usize, String> {
     let Drained::Changes(changes) = drained else { return Err("the reader fell behind".to_owned()) };
+    match most_of_one(changes) {
+        0 | 1 => Ok(changes.len()),
+        most => Err(format!("{most} records of one task in one drain")),
+    }
+}
+
+/// How many records a drain has of the task of which it has the most.
+fn most_of_one(changes: &[Change]) -> usize {
     let mut ids: Vec<_> = changes.iter().map(|change| change.status.id()).collect();
     ids.sort_unstable();
-    ids.dedup();
-    if ids.len() == changes.len() {
-        Ok(ids.len())
-    } else {
-        Err(format!("{} records of {} tasks in one drain", changes.len(), ids.len()))
-    }
+    ids.chunk_by(PartialEq::eq).map(<[_]>::len).max().unwrap_or(0)
 }
 
 /// What came of many updates under a reader.
@@ -181,8 +184,10 @@ pub struct Coalesced {
     pub ns_per_update: f64,
     /// How often the reader drained.
     pub drains: usize,
-    /// How many records it got, of at most one per task and drain.
+    /// How many records it got.
     pub records: usize,
+    /// How many of one task in one drain, at the most.
+    pub most: usize,
 }
 
 /// Makes so many updates over so many tasks, round and round, with or without a reader of the feed that
@@ -214,31 +219,44 @@ pub fn coalesce(tasks: usize, updates: usize, is_read: bool) -> Result<Coalesced
         over.store(true, Ordering::Release);
         // A change that ends the reader's wait.
         handles.truncate(tasks - 1);
-        let (drains, records, newest) = match draining {
+        let last = (updates / tasks) as u64;
+        let Followed { drains, records, most, newest } = match draining {
             Some(draining) => draining.join().map_err(|_| "the reader panicked".to_owned())??,
-            None => (0, 0, (updates / tasks) as u64),
+            None => Followed { newest: last, ..Followed::default() },
         };
-        if newest == (updates / tasks) as u64 {
-            Ok(Coalesced { ns_per_update, drains, records })
+        if most > 1 {
+            Err(format!("{most} records of one task in one drain"))
+        } else if newest < last {
+            Err(format!("the last drain has {newest} done of {last}"))
         } else {
-            Err(format!("the last drain has {newest} done of {}", updates / tasks))
+            Ok(Coalesced { ns_per_update, drains, records, most })
         }
     })
 }
 
-/// Drains until it is over; gives the number of drains and of records, and the greatest `done`.
-fn drain_until(reader: &mut Changes, over: &AtomicBool) -> Result<(usize, usize, u64), String> {
-    let (mut drains, mut records, mut newest) = (0, 0, 0);
+/// What a reader got.
+#[derive(Default)]
+struct Followed {
+    drains: usize,
+    records: usize,
+    most: usize,
+    /// The greatest `done`.
+    newest: u64,
+}
+
+/// Drains until it is over.
+fn drain_until(reader: &mut Changes, over: &AtomicBool) -> Result<Followed, String> {
+    let mut followed = Followed::default();
     loop {
         let is_last = over.load(Ordering::Acquire);
         let drained = if is_last { reader.try_drain() } else { reader.drain_blocking() };
-        records += once(&drained)?;
-        if let Drained::Changes(changes) = drained {
-            drains += usize::from(!changes.is_empty());
-            newest = changes.iter().map(|change| change.status.done()).fold(newest, u64::max);
-        }
+        let Drained::Changes(changes) = drained else { return Err("the reader fell behind".to_owned()) };
+        followed.drains += usize::from(!changes.is_empty());
+        followed.records += changes.len();
+        followed.most = followed.most.max(most_of_one(&changes));
+        followed.newest = changes.iter().map(|change| change.status.done()).fold(followed.newest, u64::max);
         if is_last {
-            return Ok((drains, records, newest));
+            return Ok(followed);
         }
     }
 }
@@ -265,6 +283,7 @@ mod tests {
     fn updates_are_coalesced() {
         let coalesced = coalesce(100, 100_000, true).unwrap();
         assert!(coalesced.records <= coalesced.drains * 100 && coalesced.records >= 100, "{coalesced:?}");
+        assert_eq!(coalesced.most, 1);
         assert_eq!(coalesce(100, 1000, false).unwrap().drains, 0);
     }
 }

@@ -238,7 +238,12 @@ pub(crate) fn feed(scale: &Scale, results: &mut Results) -> Result<(), String> {
         let what = |what: &str| format!("{updates} updates over {tasks} tasks: {what}");
         results.facts.push(fact("feed", what("drains"), found.drains as f64, ""));
         results.facts.push(fact("feed", what("records"), found.records as f64, ""));
-        results.facts.push(fact("feed", what("records of one task in one drain, at most"), 1.0, ""));
+        results.facts.push(fact(
+            "feed",
+            what("records of one task in one drain, at most"),
+            found.most as f64,
+            "",
+        ));
         results.facts.push(fact("feed", what("records in a drain"), per_drain, ""));
     }
     drains(scale, results)
