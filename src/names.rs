@@ -52,7 +52,7 @@ use std::hash::BuildHasher;
 use crossbeam_utils::CachePadded;
 
 use crate::id::{Address, TaskId};
-use crate::sync::{AtomicU64, Hashing, Ordering, zeroed};
+use crate::sync::{AtomicU64, Hashing, Ordering, aligned, zeroed};
 
 /// Places in a row.
 const ROW: usize = if cfg!(inflight_loom) { 1 } else { 4 };
@@ -171,36 +171,24 @@ impl Names {
 
     /// Writes down what `id` stands for. While it is being claimed, by who claims it.
     pub(crate) fn write(&self, id: TaskId, named: Named) {
-        let hash = self.hashing.hash_one(id);
-        let Some(row) = self.slim.row(hash) else { return };
-        let Some(full) = &self.full else {
-            if !row.write(id, named) {
-                row.crowd(1);
-            }
-            return;
-        };
+        let [slim, full] = self.rows(id);
         // Relaxed: it decides where there is room, and nothing else.
-        let ids = self.ids.fetch_add(1, Ordering::Relaxed);
-        if row.write(id, named) {
-            return;
-        }
-        let Some(wide) = full.row(hash) else { return };
-        if ids >= MANY {
+        let are_many = full.is_some() && self.ids.fetch_add(1, Ordering::Relaxed) >= MANY;
+        let mut is_written = slim.as_ref().is_some_and(|row| row.write(id, named));
+        if !is_written && are_many {
             // Relaxed: see `find`.
             self.is_full_used.store(1, Ordering::Relaxed);
-            if wide.write(id, named) {
-                return;
-            }
+            is_written = full.as_ref().is_some_and(|row| row.write(id, named));
         }
-        // In both, since it has to be counted in that which a poll looks at last.
-        row.crowd(1);
-        wide.crowd(1);
+        if !is_written {
+            // In both, since it has to be counted in that which a poll looks at last.
+            [slim, full].iter().flatten().for_each(|row| row.crowd(1));
+        }
     }
 
     /// Wipes out that `id` stands for the task at `address`, which is gone: once, by who removed it.
     pub(crate) fn wipe(&self, id: TaskId, address: Address) {
-        let hash = self.hashing.hash_one(id);
-        let rows = [self.slim.row(hash), self.full.as_ref().and_then(|full| full.row(hash))];
+        let rows = self.rows(id);
         if self.full.is_some() {
             // Relaxed: see `write`.
             self.ids.fetch_sub(1, Ordering::Relaxed);
@@ -209,15 +197,18 @@ impl Names {
             rows.iter().flatten().for_each(|row| row.crowd(-1));
         }
     }
+
+    /// Where the id belongs in each of the books.
+    fn rows(&self, id: TaskId) -> [Option<Row<'_>>; 2] {
+        let hash = self.hashing.hash_one(id);
+        [self.slim.row(hash), self.full.as_ref().and_then(|full| full.row(hash))]
+    }
 }
 
 impl Book {
     fn new(rows: u32) -> Option<Self> {
-        const BYTES: usize = WORDS * size_of::<u64>();
         let rows = rows as usize;
-        let names = zeroed((rows * ROW + 1) * WORDS)?;
-        let past = if cfg!(inflight_loom) { 0 } else { names.as_ptr().addr() % BYTES };
-        let skip = if past == 0 { 0 } else { (BYTES - past) / size_of::<u64>() };
+        let (names, skip) = aligned(rows * ROW, WORDS)?;
         Some(Self { heads: zeroed(rows * HEAD)?, mask: rows as u64 - 1, names, skip })
     }
 

@@ -167,6 +167,16 @@ mod model {
 #[cfg(inflight_loom)]
 pub(crate) use model::*;
 
+/// So many units of `words` atomics each, as [`zeroed`], and how many words to skip for the first unit to
+/// begin at a multiple of its size: so none lies across two cache lines. (What stands in for an atomic in
+/// a model has another size, and no line.)
+pub(crate) fn aligned(units: usize, words: usize) -> Option<(Box<[AtomicU64]>, usize)> {
+    let all = zeroed(units * words + words - 1)?;
+    let past = all.as_ptr().addr() / size_of::<u64>() % words;
+    let skip = if past == 0 || cfg!(inflight_loom) { 0 } else { words - past };
+    Some((all, skip))
+}
+
 /// Locks `mutex`, poisoned or not: no code of a user runs under any lock of this crate, so what a
 /// poisoned lock guards is whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -14,7 +14,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::cell::{Cell, WORDS};
 use crate::id::{Mint, TaskId};
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, STRIPES, lock, stripe, zeroed};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, STRIPES, aligned, lock, stripe};
 
 /// The greatest capacity of a store: 2²⁸ tasks, 16 GiB of lines.
 ///
@@ -45,9 +45,7 @@ pub(crate) struct Table {
 impl Table {
     /// A table of `lines` lines; `None` if there is no memory for it.
     pub(crate) fn new(lines: u32) -> Option<Self> {
-        let words = zeroed(lines as usize * WORDS + WORDS - 1)?;
-        let past = words.as_ptr().addr() % (WORDS * size_of::<u64>());
-        let skip = if past == 0 || cfg!(inflight_loom) { 0 } else { WORDS - past / size_of::<u64>() };
+        let (words, skip) = aligned(lines as usize, WORDS)?;
         Some(Self {
             words,
             skip: u8::try_from(skip).ok()?,

@@ -336,3 +336,19 @@ fn i9_many_come_and_go() {
     assert_eq!(store.counts().total(), 7);
     assert_eq!(store.list(&Filter::new()).unwrap().tasks.len(), 7);
 }
+
+#[test]
+fn i9_the_longest_ended_goes_first_whichever_threads_ended_them() {
+    let (store, clock) = store(64, Retention::forever().at_most_succeeded(20));
+    // More threads than the store has stripes, one after the other.
+    let ids: Vec<TaskId> = (0..40)
+        .map(|_| {
+            clock.advance(SECOND);
+            std::thread::scope(|scope| scope.spawn(|| ended(&store, State::Succeeded)).join().unwrap())
+        })
+        .collect();
+    store.tick();
+    let (first, last) = ids.split_at(20);
+    assert!(first.iter().all(|id| gone(&store, *id) == Some(GoneReason::Evicted)));
+    assert!(last.iter().all(|id| store.get(*id).is_some()));
+}
