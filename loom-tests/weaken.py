@@ -206,9 +206,9 @@ def build_switched():
             ordering = text[site.start : site.end]
             text = f"{text[:site.start]}crate::sync::weakened({number}, {ordering}){text[site.end:]}"
         write(tree / file, text.encode())
-    switched = (tree / "src/sync.rs").read_text()
+    switched = (tree / "src/sync/mod.rs").read_text()
     if SWITCH not in switched:
-        write(tree / "src/sync.rs", (switched + SWITCH).encode())
+        write(tree / "src/sync/mod.rs", (switched + SWITCH).encode())
     return build(tree) or sys.exit("the store with switches does not compile")
 
 

@@ -1,5 +1,7 @@
 //! The hot line: one task's numbers, in one cache line of eight atomics. The protocol.
 //!
+//! `record/` and everything above use this folder. It uses `model/` and `sync/`.
+//!
 //! ```text
 //!            63          48 47                                                0
 //! word       see `word.rs`
@@ -70,15 +72,16 @@
 //!   that sees one of them also sees that the word changed.
 
 mod reading;
+pub(crate) mod table;
 mod word;
 
 pub(crate) use reading::{Reading, ReadingWords};
 pub use word::MAX_ATTEMPTS;
 pub(crate) use word::{Refusal, Word};
 
-use crate::clock::{STAMP_BITS, Stamp};
-use crate::id::{Address, TaskId};
-use crate::state::GoneReason;
+use crate::model::clock::{STAMP_BITS, Stamp};
+use crate::model::id::{Address, TaskId};
+use crate::model::state::GoneReason;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The greatest `done` and `total`: 2⁶⁰ − 1, an exabyte. The bits above are room for additions that
@@ -127,12 +130,12 @@ const UPDATED: usize = 6;
 const FROZEN: usize = 7;
 
 /// What one look at a line found.
-struct Look {
+struct Snapshot {
     stamp: u64,
     reading: Reading,
     /// Whether there was a tenant, and the word was the same before and after: only then do the fields
     /// belong together.
-    stayed: bool,
+    is_stable: bool,
 }
 
 /// Why progress is not taken.
@@ -162,26 +165,26 @@ impl<'a> Cell<'a> {
     #[inline(always)]
     pub(crate) fn read(self, id: TaskId) -> Option<Reading> {
         // Comes back as words, not as a `Reading`: so the usual one stays in registers.
-        match self.glance(id) {
+        match self.try_read(id) {
             Some(reading) => Some(reading),
-            None => Some(Reading::from_words(self.look_again(id)?)),
+            None => Some(Reading::from_words(self.read_slow(id)?)),
         }
     }
 
     /// One look for the task `id`. `None` tells nothing: either the task is not there, or the word changed
-    /// meanwhile; `look_again` knows.
+    /// meanwhile; `read_slow` knows.
     #[inline(always)]
-    pub(crate) fn glance(self, id: TaskId) -> Option<Reading> {
-        let Look { stamp, reading, stayed } = self.look();
-        (stayed & is_tenant(id, stamp, reading.created, reading.started)).then_some(reading)
+    pub(crate) fn try_read(self, id: TaskId) -> Option<Reading> {
+        let Snapshot { stamp, reading, is_stable } = self.snapshot();
+        (is_stable & is_tenant(id, stamp, reading.created, reading.started)).then_some(reading)
     }
 
-    /// One look for the tenant at `address`, whose slot is this line's. `None` tells nothing, as in `glance`.
+    /// One look for the tenant at `address`, whose slot is this line's. `None` tells nothing, as in `try_read`.
     #[inline(always)]
-    pub(crate) fn glance_at(self, Address { slot, generation }: Address) -> Option<Reading> {
-        let Look { stamp, reading, stayed } = self.look();
+    pub(crate) fn try_read_at(self, Address { slot, generation }: Address) -> Option<Reading> {
+        let Snapshot { stamp, reading, is_stable } = self.snapshot();
         let tenant = tenant(slot, stamp, reading.created, reading.started);
-        (stayed & (tenant.generation() == generation)).then_some(reading)
+        (is_stable & (tenant.generation() == generation)).then_some(reading)
     }
 
     /// Whether the line has a tenant and may be `id`'s. If not, the task is gone.
@@ -193,12 +196,12 @@ impl<'a> Cell<'a> {
     /// What there is to see of the task `id`, as often as that takes. Apart from the first look, so that
     /// that is straight code.
     #[cold]
-    pub(crate) fn look_again(self, id: TaskId) -> Option<ReadingWords> {
+    pub(crate) fn read_slow(self, id: TaskId) -> Option<ReadingWords> {
         loop {
             if !self.may_be_of(id) {
                 return None;
             }
-            if let Some(reading) = self.glance(id) {
+            if let Some(reading) = self.try_read(id) {
                 return Some(reading.into_words());
             }
         }
@@ -209,8 +212,8 @@ impl<'a> Cell<'a> {
     #[inline]
     pub(crate) fn read_tenant(self, slot: u32) -> Option<(TaskId, Reading)> {
         loop {
-            let Look { stamp, reading, stayed } = self.look();
-            if stayed {
+            let Snapshot { stamp, reading, is_stable } = self.snapshot();
+            if is_stable {
                 return Some((tenant(slot, stamp, reading.created, reading.started), reading));
             }
             if reading.word.is_vacant() {
@@ -221,7 +224,7 @@ impl<'a> Cell<'a> {
 
     /// One look at the whole line.
     #[inline(always)]
-    fn look(self) -> Look {
+    fn snapshot(self) -> Snapshot {
         let word = self.word();
         // Relaxed: it has to be the tenant's own, whose store came before the id was known to anyone, and
         // tells nothing but that.
@@ -240,8 +243,8 @@ impl<'a> Cell<'a> {
             // Acquire: as above; pairs with the Release of `publish`, `add`, `raise` and `open`.
             self.0[PROGRESS].load(Ordering::Acquire)
         };
-        let stayed = word.looks_like(self.word()) & !word.is_vacant();
-        Look { stamp, reading: Reading { word, progress, total, created, started, updated }, stayed }
+        let is_stable = word.looks_like(self.word()) & !word.is_vacant();
+        Snapshot { stamp, reading: Reading { word, progress, total, created, started, updated }, is_stable }
     }
 
     /// The word as it is now.
@@ -350,7 +353,7 @@ impl<'a> Cell<'a> {
 
     /// Takes the time of an earlier attempt's start away from a pending task, which nobody reads while it
     /// is pending. Before the word that ends the task without a start.
-    pub(crate) fn unstart(self) {
+    pub(crate) fn clear_started(self) {
         // Relaxed, Release: as in `open`.
         let id_bits = self.0[STARTED].load(Ordering::Relaxed) >> ID_SHIFT << ID_SHIFT;
         self.0[STARTED].store(id_bits, Ordering::Release);
@@ -371,7 +374,7 @@ impl<'a> Cell<'a> {
 
     /// Notes that those who observe the task are told of `done`; gives whether it is other than they were
     /// told before. Not after the end.
-    pub(crate) fn tell(self, done: u64) -> bool {
+    pub(crate) fn report(self, done: u64) -> bool {
         // Relaxed: until the end nobody reads or writes this but whoever holds the record's lock.
         let is_news = self.0[FROZEN].load(Ordering::Relaxed) != done;
         if is_news {
@@ -424,7 +427,7 @@ impl<'a> Cell<'a> {
     /// Only for handles that have known so since: who found that there is not, or that counting is closed, or
     /// is about to add more, has told the others to look.
     #[inline(always)]
-    pub(crate) fn add_blindly(self, count: u64) -> Result<bool, NotCounted> {
+    pub(crate) fn add(self, count: u64) -> Result<bool, NotCounted> {
         // Release: pairs with the Acquire in `read` and in `close`.
         let before = self.0[PROGRESS].fetch_add(count, Ordering::Release);
         if before & CLOSED == 0 { Ok(before < ROOMY) } else { Err(NotCounted::Closed) }
@@ -432,7 +435,7 @@ impl<'a> Cell<'a> {
 
     /// Adds to `done`, for handles of which there may be several.
     #[inline]
-    pub(crate) fn add(self, count: u64) -> Result<(), NotCounted> {
+    pub(crate) fn add_checked(self, count: u64) -> Result<(), NotCounted> {
         // Relaxed: a first look, which decides nothing but an early refusal.
         check(self.0[PROGRESS].load(Ordering::Relaxed), count)?;
         if count < LARGE {
@@ -477,8 +480,8 @@ impl<'a> Cell<'a> {
     /// When the task last changed.
     #[inline(always)]
     pub(crate) fn updated(self) -> Stamp {
-        // Relaxed: a time and no more. After `settle` it is not older than what was noted before the `stir`
-        // that was undone: `settle` orders that.
+        // Relaxed: a time and no more. After `clear_dirty` it is not older than what was noted before the `mark_dirty`
+        // that was undone: `clear_dirty` orders that.
         Stamp::from_bits(self.0[UPDATED].load(Ordering::Relaxed))
     }
 
@@ -508,32 +511,32 @@ impl<'a> Cell<'a> {
     // ---- flags: O under the record's lock, S anyone who holds the record ----------------------------------------------------------
 
     /// Marks the task as observed from now on.
-    pub(crate) fn observe(self) {
+    pub(crate) fn set_observed(self) {
         // Relaxed: an exchange passes on what the word publishes, and the flag publishes nothing itself: who
         // misses it is sampled all the same, since who sets it stirs the task.
         self.0[WORD].fetch_or(Word::OBSERVED, Ordering::Relaxed);
     }
 
     /// Takes that mark away: nobody observes the task any more.
-    pub(crate) fn ignore(self) {
-        // Relaxed: as in `observe`.
+    pub(crate) fn clear_observed(self) {
+        // Relaxed: as in `set_observed`.
         self.0[WORD].fetch_and(!Word::OBSERVED, Ordering::Relaxed);
     }
 
     /// Marks the task as stirred; gives whether it was not before, and so must go on the keeper's list.
     ///
-    /// Always an exchange, even if the mark is there: either it comes before the keeper's `settle`, which
+    /// Always an exchange, even if the mark is there: either it comes before the keeper's `clear_dirty`, which
     /// then sees what was noted before it, or it finds the mark gone.
-    pub(crate) fn stir(self) -> bool {
-        // Release: pairs with the Acquire of `settle`.
-        let before = self.0[WORD].fetch_or(Word::STIRRED, Ordering::Release);
-        !Word::from_bits(before).is_stirred()
+    pub(crate) fn mark_dirty(self) -> bool {
+        // Release: pairs with the Acquire of `clear_dirty`.
+        let before = self.0[WORD].fetch_or(Word::DIRTY, Ordering::Release);
+        !Word::from_bits(before).is_dirty()
     }
 
-    /// Takes the mark away; what was noted before a `stir` that this undoes is seen afterwards.
-    pub(crate) fn settle(self) {
-        // Acquire: pairs with the Release of `stir`.
-        self.0[WORD].fetch_and(!Word::STIRRED, Ordering::Acquire);
+    /// Takes the mark away; what was noted before a `mark_dirty` that this undoes is seen afterwards.
+    pub(crate) fn clear_dirty(self) {
+        // Acquire: pairs with the Release of `mark_dirty`.
+        self.0[WORD].fetch_and(!Word::DIRTY, Ordering::Acquire);
     }
 }
 

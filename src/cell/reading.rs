@@ -1,7 +1,7 @@
 //! What a read of a line found. Pure.
 
 use super::{COUNT_MASK, KNOWN, Word};
-use crate::clock::Stamp;
+use crate::model::clock::Stamp;
 
 /// What one read of a line found, all from one instant: the fields as they stood there. A poller that
 /// needs only some of them pays for taking apart only those.

@@ -14,13 +14,13 @@
 //! * *sequence* grows with every observable change except progress, and goes on growing from one tenant
 //!   of the line to the next: a word never comes back (I5, I7).
 
-use crate::state::{FailureReason, GoneReason, State};
+use crate::model::state::{FailureReason, GoneReason, State};
 
 const STATE_MASK: u64 = 0b111;
 const REASON_SHIFT: u32 = 3;
 const REASON_MASK: u64 = 0b111 << REASON_SHIFT;
 const CANCEL_REQUESTED: u64 = 1 << 6;
-const UNSEEN: u64 = Word::OBSERVED | Word::STIRRED;
+const UNSEEN: u64 = Word::OBSERVED | Word::DIRTY;
 const ATTEMPT_SHIFT: u32 = 10;
 const ATTEMPT_BITS: u32 = 15;
 const ATTEMPT_MASK: u64 = ((1 << ATTEMPT_BITS) - 1) << ATTEMPT_SHIFT;
@@ -63,7 +63,7 @@ pub(crate) enum Refusal {
 
 impl Word {
     pub(crate) const OBSERVED: u64 = 1 << 7;
-    pub(crate) const STIRRED: u64 = 1 << 8;
+    pub(crate) const DIRTY: u64 = 1 << 8;
 
     #[inline(always)]
     pub(crate) const fn from_bits(bits: u64) -> Self {
@@ -150,8 +150,8 @@ impl Word {
         self.0 & Self::OBSERVED != 0
     }
 
-    pub(crate) const fn is_stirred(self) -> bool {
-        self.0 & Self::STIRRED != 0
+    pub(crate) const fn is_dirty(self) -> bool {
+        self.0 & Self::DIRTY != 0
     }
 
     /// Whether the two are the same to a poller.
@@ -299,8 +299,8 @@ mod tests {
     fn flags_do_not_disturb_the_rest() {
         for state in State::ALL {
             let word = in_state(state);
-            let flagged = Word(word.0 | Word::OBSERVED | Word::STIRRED);
-            assert!(flagged.is_observed() && flagged.is_stirred() && flagged.looks_like(word));
+            let flagged = Word(word.0 | Word::OBSERVED | Word::DIRTY);
+            assert!(flagged.is_observed() && flagged.is_dirty() && flagged.looks_like(word));
             assert_eq!(flagged.seen(), word);
             assert_eq!(
                 (flagged.state(), flagged.attempt(), flagged.sequence()),
@@ -338,10 +338,10 @@ mod tests {
 
     #[test]
     fn i5_i7_a_word_never_comes_back_when_a_line_is_used_again() {
-        let ended = Word(in_state(State::Failed).0 | Word::OBSERVED | Word::STIRRED);
+        let ended = Word(in_state(State::Failed).0 | Word::OBSERVED | Word::DIRTY);
         for reason in [GoneReason::Expired, GoneReason::Evicted, GoneReason::Removed] {
             let vacant = ended.vacated(reason);
-            assert!(vacant.is_vacant() && !vacant.is_observed() && !vacant.is_stirred());
+            assert!(vacant.is_vacant() && !vacant.is_observed() && !vacant.is_dirty());
             assert_eq!(vacant.gone_reason(), Some(reason));
             assert_eq!(vacant.changed(), Err(Refusal::Vacant));
             let next = vacant.tenanted();

@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicI64 as RealI64, AtomicU64 as RealU64, Ordering};
 
-use crate::budget::{Operation, note};
+use crate::sync::budget::{Operation, note};
 
 /// An atomic and its operations, as far as the store uses them.
 macro_rules! counted {

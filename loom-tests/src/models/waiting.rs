@@ -1,4 +1,4 @@
-//! Waiters against those who change what they wait for: no wake-up is lost (I6).
+//! WaitList against those who change what they wait for: no wake-up is lost (I6).
 //!
 //! Most of these waiters poll once, in the midst of the race. If that leaves them waiting, then at the
 //! end somebody must have rung their bell, and the next poll must have what they wait for.

@@ -1,4 +1,4 @@
-//! Waiters: what they wait for comes, or shuttle finds that nobody can go on.
+//! WaitList: what they wait for comes, or shuttle finds that nobody can go on.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use shuttle::thread::JoinHandle;
 
 use super::{Poller, World, join, start};
 
-/// Waiters for the end, by future and by blocking, of a task that ends and is removed at once.
+/// WaitList for the end, by future and by blocking, of a task that ends and is removed at once.
 pub(super) fn waiters() {
     let world = World::new(1);
     let mut task = world.running(NewTask::new("awaited"));
@@ -70,7 +70,7 @@ pub(super) fn progress_waiters() {
     drop(task);
 }
 
-/// Waiters whose time runs out, one that gives up, and the end: each comes to an end of its own.
+/// WaitList whose time runs out, one that gives up, and the end: each comes to an end of its own.
 pub(super) fn timeouts() {
     let world = World::new(1);
     let mut task = world.running(NewTask::new("slow"));

@@ -1,0 +1,439 @@
+//! What all clones of a store share: the rooms, and how a task gets in, is found, and goes.
+//!
+//! `task/` and `store/` use it. It uses `index/` and what lies below.
+
+pub(crate) mod inbox;
+pub(crate) mod keeper;
+pub(crate) mod lifecycle;
+pub(crate) mod waiter;
+
+use std::sync::Arc as StdArc;
+
+use crossbeam_utils::CachePadded;
+
+use crate::cell::table::{Place, Table};
+use crate::cell::{Cell, Reading, ReadingWords};
+use crate::engine::keeper::Upkeep;
+use crate::index::counts::Tally;
+use crate::index::feed::{Event, Feed, Subject};
+use crate::index::names::{Named, Sight};
+use crate::index::registry::{Alias, Registry};
+use crate::index::roster::Roster;
+use crate::model::clock::{Clock, Pulse, Stamp};
+use crate::model::id::{Address, Mint, TaskId};
+use crate::model::limits::Limits;
+use crate::model::retention::Retention;
+use crate::model::state::{Absent, GoneReason, State};
+use crate::record::details::Details;
+use crate::record::error::{CreateError, RemoveError};
+use crate::record::family::{Children, Family, Share};
+use crate::record::new_task::NewTask;
+use crate::record::status::Status;
+use crate::record::wait_list::{Conclusion, WakeList};
+use crate::record::{ForeignId, Kin, Parent, Record};
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+/// What a poll has found that had to look further than one line.
+struct Found {
+    epoch: u64,
+    words: ReadingWords,
+}
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) table: Table,
+    pub(crate) pulse: CachePadded<Pulse>,
+    /// What all versions of this store begin with; greater after each restart.
+    pub(crate) incarnation: u64,
+    pub(crate) registry: Registry,
+    pub(crate) roster: Roster,
+    pub(crate) tally: Tally,
+    pub(crate) upkeep: Upkeep,
+    pub(crate) feed: Feed,
+    pub(crate) clock: Clock,
+    pub(crate) limits: Limits,
+    pub(crate) retention: Retention,
+    mint: Mint,
+    /// How often a client's id has been taken into use.
+    tenancies: AtomicU64,
+}
+
+impl Engine {
+    /// `None` if there is no memory for its books.
+    pub(crate) fn new(
+        table: Table,
+        mint: Mint,
+        incarnation: u64,
+        clock: Clock,
+        limits: Limits,
+        retention: Retention,
+        feed: Feed,
+    ) -> Option<Self> {
+        Some(Self {
+            registry: Registry::new(table.lines())?,
+            table,
+            pulse: CachePadded::new(Pulse::new(&clock)),
+            incarnation,
+            roster: Roster::new(),
+            tally: Tally::new(),
+            upkeep: Upkeep::new(),
+            feed,
+            clock,
+            limits,
+            retention,
+            mint,
+            tenancies: AtomicU64::new(1),
+        })
+    }
+
+    // ---- finding -------------------------------------------------------------------------------------
+
+    /// The poll (I1): from the id to the line, and nothing else. What does not stand there is looked for
+    /// further.
+    #[inline]
+    pub(crate) fn poll(&self, id: TaskId) -> Option<Status> {
+        let (epoch, reading) = match self.try_read(id) {
+            Some(reading) => (self.incarnation, reading),
+            // Comes back as words, not as a `Status`: so the usual one stays in registers.
+            None => {
+                let Found { epoch, words } = self.poll_slow(id)?;
+                (epoch, Reading::from_words(words))
+            }
+        };
+        Some(Status::new(id, epoch, reading, self.pulse.skew_micros()))
+    }
+
+    /// One look at the line that `id` names. A client's id is as good as never the address of a line, and if
+    /// it is, not the id of the line's tenant.
+    #[inline(always)]
+    fn try_read(&self, id: TaskId) -> Option<Reading> {
+        self.table.cell(id.slot())?.try_read(id)
+    }
+
+    /// The poll of an id whose line did not show its task at first sight.
+    #[inline(never)]
+    fn poll_slow(&self, id: TaskId) -> Option<Found> {
+        if id.has_address_form() { self.poll_minted_slow(id) } else { self.look_for_name(id) }
+    }
+
+    /// The poll of an id that has the form of a minted one: its task is gone, or its word has just changed, or
+    /// it is a client's all the same.
+    #[inline(never)]
+    fn poll_minted_slow(&self, id: TaskId) -> Option<Found> {
+        if let Some(cell) = self.table.cell(id.slot()).filter(|cell| cell.may_be_of(id))
+            && let Some(words) = cell.read_slow(id)
+        {
+            return Some(Found { epoch: self.incarnation, words });
+        }
+        if self.registry.may_be_foreign(id) { self.look_for_name(id) } else { None }
+    }
+
+    /// The poll of a client's id: by what is written of it to another line.
+    #[inline(never)]
+    fn look_for_name(&self, id: TaskId) -> Option<Found> {
+        match self.registry.sight(id) {
+            Sight::Nobody => None,
+            Sight::Unclear => self.look_up(id),
+            Sight::Named(Named { address, tenancy }) => {
+                match self.table.cell(address.slot).and_then(|cell| cell.try_read_at(address)) {
+                    Some(reading) => Some(Found { epoch: self.epoch(tenancy), words: reading.into_words() }),
+                    None => self.look_up(id),
+                }
+            }
+        }
+    }
+
+    /// The poll of a client's id through the DashMap.
+    #[cold]
+    fn look_up(&self, id: TaskId) -> Option<Found> {
+        let alias = self.registry.alias(id)?;
+        let reading = self.table.cell(alias.key.slot())?.read(alias.key)?;
+        Some(Found { epoch: self.epoch(alias.tenancy), words: reading.into_words() })
+    }
+
+    /// The poll of a task whose line is known.
+    #[inline]
+    pub(crate) fn poll_line(&self, Subject { key, id, epoch }: Subject) -> Option<Status> {
+        let reading = self.table.cell(key.slot())?.read(key)?;
+        Some(Status::new(id, epoch, reading, self.pulse.skew_micros()))
+    }
+
+    /// The poll of a task with a minted id by who holds it, and thereby its line: there is nobody else's
+    /// that could be read, and the line itself says whose it is.
+    #[inline]
+    pub(crate) fn poll_held(&self, place: Place) -> Option<Status> {
+        let (id, reading) = self.table.cell_at(place)?.read_tenant(self.table.slot(place))?;
+        Some(Status::new(id, self.incarnation, reading, self.pulse.skew_micros()))
+    }
+
+    /// What the versions of a task begin with, by the tenancy of its id.
+    fn epoch(&self, tenancy: u64) -> u64 {
+        self.incarnation.wrapping_add(tenancy)
+    }
+
+    /// Where the task of this record is found, and what it is known by.
+    pub(crate) fn subject(&self, record: &Record) -> Subject {
+        Subject { key: record.key(), id: record.id(), epoch: self.epoch(record.tenancy()) }
+    }
+
+    /// Polls by the page. A first pass loads each line's word, and the cache misses of a chunk overlap;
+    /// the second pass then reads lines that are on their way, and the third looks for what has none.
+    /// (With the second and third in one, each status would be put together in one place and copied to
+    /// another.)
+    pub(crate) fn poll_many(&self, ids: &[TaskId]) -> Vec<Option<Status>> {
+        const CHUNK: usize = 128;
+        let mut statuses = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(CHUNK) {
+            let warm = |id: &TaskId| self.table.cell(id.slot()).map_or(0, Cell::warm);
+            std::hint::black_box(chunk.iter().map(warm).fold(0, |all, word| all ^ word));
+            let at_sight = |id: &TaskId| {
+                let reading = self.try_read(*id)?;
+                Some(Status::new(*id, self.incarnation, reading, self.pulse.skew_micros()))
+            };
+            statuses.extend(chunk.iter().map(at_sight));
+        }
+        for (status, id) in statuses.iter_mut().zip(ids) {
+            if status.is_none() {
+                *status = self.poll(*id);
+            }
+        }
+        statuses
+    }
+
+    /// The line of the task of this record. Always there: the record was made with it.
+    #[inline]
+    pub(crate) fn cell(&self, record: &Record) -> Option<Cell<'_>> {
+        self.table.cell(record.key().slot())
+    }
+
+    /// The status of the task of this record, unless it is gone.
+    #[inline]
+    pub(crate) fn status(&self, record: &Record) -> Option<Status> {
+        self.poll_line(self.subject(record))
+    }
+
+    /// The record of a task that is in the store.
+    pub(crate) fn find(&self, id: TaskId) -> Option<Arc<Record>> {
+        let of_alias = || self.registry.alias(id).and_then(|alias| self.registry.find(alias.key));
+        if id.has_address_form() {
+            self.registry.find(id).filter(|record| record.foreign().is_none()).or_else(of_alias)
+        } else {
+            of_alias()
+        }
+    }
+
+    /// Why a poll of `id` found nothing (I11).
+    ///
+    /// An id whose tag verifies was minted here: nobody else can make one. So if it has no task it is
+    /// gone, and nothing needs to be remembered of it.
+    pub(crate) fn absent(&self, id: TaskId) -> Absent {
+        let key = self.registry.alias(id).map_or(id, |alias| alias.key);
+        if !self.mint.verifies(key) {
+            return Absent::Unknown;
+        }
+        let Some(cell) = self.table.cell(key.slot()) else { return Absent::Gone(None) };
+        let word = cell.word();
+        if !cell.is_stamped(key) {
+            return Absent::Gone(None);
+        }
+        if !word.is_vacant() {
+            // A client's id, taken into use since the poll: when it was polled, nothing was known of it.
+            return Absent::Unknown;
+        }
+        // If the word is the same before and after, the stamp in between was the one that goes with it.
+        Absent::Gone(if cell.word() == word { word.gone_reason() } else { None })
+    }
+
+    pub(crate) fn details(&self, record: &Record) -> Option<Details> {
+        let cold = record.lock();
+        // Under the lock no transition and no message comes in between.
+        let status = self.status(record)?;
+        Some(Details {
+            status,
+            kind: record.kind.clone(),
+            traits: record.traits.clone(),
+            message: cold.message.clone(),
+            outcome: cold.outcome().filter(|_| status.is_terminal()).cloned(),
+        })
+    }
+
+    pub(crate) fn children(&self, record: &Record) -> Children {
+        record.lock().family().map_or_else(Children::default, Family::read)
+    }
+
+    /// The id of the tenant at `address`, if it is still in the store.
+    pub(crate) fn tenant(&self, address: Address) -> Option<TaskId> {
+        let cell = self.table.cell(address.slot).filter(|cell| !cell.word().is_vacant())?;
+        Some(cell.tenant(address.slot)).filter(|key| key.generation() == address.generation)
+    }
+
+    /// Whether the tenant at `address` is still in the store.
+    pub(crate) fn is_alive(&self, address: Address) -> bool {
+        self.tenant(address).is_some()
+    }
+
+    // ---- coming and going ------------------------------------------------------------------------------
+
+    /// Makes a task. If it cannot be made, nothing has changed.
+    pub(crate) fn create(&self, mut new: NewTask) -> Result<Arc<Record>, CreateError> {
+        new.check(&self.limits)?;
+        if let Some(id) = new.id
+            && (self.mint.verifies(id) || self.registry.alias(id).is_some_and(|alias| !self.is_over(&alias)))
+        {
+            return Err(CreateError::DuplicateId(id));
+        }
+        let (parent, family) = new.parent.map(|parent| self.family(parent)).transpose()?.unzip();
+        let full = || CreateError::Full { capacity: self.table.lines() as usize };
+        let tenancy = self.table.take(&self.mint).ok_or_else(full)?;
+
+        let (key, now) = (tenancy.key(), self.clock.now());
+        let kin = family.map(|family| Kin { family, share: Share::default() });
+        let deadline = new.lease.map(|span| now.plus(span));
+        let observed = kin.is_some();
+        let traits = new.traits(new.id.map(ForeignId::new), parent).map(StdArc::new);
+        let record = Arc::new(Record::new(tenancy, new.kind, traits, kin, deadline));
+        if let Some(cell) = self.cell(&record) {
+            cell.occupy(key, new.total, now, observed);
+        }
+        self.registry.insert(&record);
+        if let Some(foreign) = record.foreign()
+            && !self.claim(foreign, key)
+        {
+            self.withdraw(&record);
+            return Err(CreateError::DuplicateId(foreign.id));
+        }
+        if observed {
+            // Who knew the id beforehand may have ended the task already, and then that stands.
+            record.lock().roll_up(|share| Share {
+                state: share.state.or(Some(State::Pending)),
+                total: share.total.or(new.total),
+                ..share
+            });
+        }
+        self.tally.shift(None, Some(State::Pending));
+        self.roster.enter(key.address(), |address| self.is_alive(address));
+        if let Some(deadline) = deadline {
+            self.upkeep.watch_lease(key, deadline);
+        }
+        if self.feed.is_read() {
+            let mut wakes = WakeList::default();
+            self.feed.note(self.subject(&record), Event::Created, &mut wakes);
+            wakes.wake();
+        }
+        Ok(record)
+    }
+
+    /// The task that `parent` names, and the sums that a child of it adds to.
+    fn family(&self, parent: TaskId) -> Result<(Parent, StdArc<Family>), CreateError> {
+        let record = self.find(parent).ok_or(CreateError::UnknownParent(parent))?;
+        let mut cold = record.lock();
+        match self.status(&record) {
+            None => Err(CreateError::UnknownParent(parent)),
+            Some(status) if status.is_terminal() => Err(CreateError::ParentEnded(status)),
+            Some(_) => {
+                let family = cold.rare().family.get_or_insert_with(|| StdArc::new(Family::new()));
+                Ok((Parent { id: parent, key: record.key() }, StdArc::clone(family)))
+            }
+        }
+    }
+
+    /// Takes a client's id into use, for the task `key`. Its tenancy is drawn while nobody else can claim
+    /// the id: so who comes later has the greater one, and the greater versions (I5).
+    fn claim(&self, foreign: &ForeignId, key: TaskId) -> bool {
+        let alias = || {
+            // Relaxed: it hands out numbers that only have to grow, and the map's lock orders who draws them.
+            let tenancy = self.tenancies.fetch_add(1, Ordering::Relaxed);
+            foreign.claimed(tenancy);
+            Alias { key, tenancy }
+        };
+        self.registry.claim(foreign.id, alias, |alias| self.is_over(alias))
+    }
+
+    /// Whether the task that a client's id stands for is gone, so that no poll finds it and the id is free,
+    /// though who removes it may not have released the id yet. By the tenant, and not by the word alone: if
+    /// the alias was read from the map a moment ago, the line may have been let go and taken since.
+    fn is_over(&self, alias: &Alias) -> bool {
+        !self.is_alive(alias.key.address())
+    }
+
+    /// Takes back a task whose id nobody has been told, because its own id was taken in the meantime.
+    fn withdraw(&self, record: &Record) {
+        if let Some(cell) = self.cell(record) {
+            cell.vacate(GoneReason::Removed);
+        }
+        drop(self.registry.remove(record.key()));
+    }
+
+    /// Takes a terminal task out of the store. Only one of several who try does; the others find it gone.
+    /// The caller wakes whom this concerns.
+    pub(crate) fn remove(
+        &self,
+        record: &Record,
+        why: GoneReason,
+        wakes: &mut WakeList,
+    ) -> Result<Status, RemoveError> {
+        let mut cold = record.lock();
+        let status = self.status(record).ok_or(RemoveError::Absent(Absent::Gone(None)))?;
+        if !status.is_terminal() {
+            return Err(RemoveError::Live(status));
+        }
+        if let Some(cell) = self.cell(record) {
+            cell.vacate(why);
+        }
+        cold.notify_all(Conclusion::Gone(Absent::Gone(Some(why))), wakes);
+        if self.feed.is_read() {
+            self.feed.note(self.subject(record), Event::Gone(why, status), wakes);
+        }
+        drop(cold);
+        // The entry lets go of the line; the line is free when the handles have, too (I7).
+        drop(self.registry.remove(record.key()));
+        if let Some(foreign) = record.foreign() {
+            self.registry.release(foreign.id, record.key());
+        }
+        self.tally.shift(Some(status.state()), None);
+        Ok(status)
+    }
+
+    /// Marks a task as worth sampling at the coming ticks.
+    pub(crate) fn mark_dirty(&self, record: &Arc<Record>) {
+        if self.cell(record).is_some_and(|cell| cell.mark_dirty()) {
+            self.upkeep.sample_soon(Arc::clone(record));
+        }
+    }
+
+    /// Notes that progress was made, at the time of the last tick, and has it sampled if anyone cares.
+    /// Once per tick and task.
+    #[cold]
+    pub(crate) fn note_progress(&self, record: &Arc<Record>, pulse: Stamp) {
+        if let Some(cell) = self.cell(record) {
+            cell.touch(pulse);
+            if cell.word().is_observed() || self.feed.is_read() {
+                self.mark_dirty(record);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(inflight_loom)))]
+mod tests {
+    use crate::model::id::TaskId;
+    use crate::record::new_task::NewTask;
+    use crate::store::Store;
+
+    // A create that had read the alias just before its task went called the id a duplicate.
+    #[test]
+    fn i7_an_alias_is_over_also_when_its_line_has_the_next_tenant() {
+        let store = Store::builder().capacity(1).build().unwrap();
+        let id = TaskId::from_u128(7);
+        let mut task = store.create(NewTask::new("first").id(id)).unwrap();
+        let alias = store.engine.registry.alias(id).unwrap();
+        assert!(!store.engine.is_over(&alias));
+        task.cancel().unwrap();
+        assert!(!store.engine.is_over(&alias), "it has ended, but is there");
+        let _ = store.remove(id).unwrap();
+        assert!(store.engine.is_over(&alias));
+        drop(task);
+        let _next = store.create(NewTask::new("next")).unwrap();
+        assert!(store.engine.is_over(&alias));
+    }
+}

@@ -1,0 +1,190 @@
+//! One who waits for a task: below all futures and streams that do.
+//!
+//! Each takes a seat when it is made, not when it is first polled: between the two the task may end and be
+//! let go, and a client's id may come to stand for another task. How the seats are told is in `wait_list.rs`.
+
+use std::fmt;
+use std::sync::Arc as StdArc;
+use std::task::{Context, Poll};
+
+use crate::engine::Engine;
+use crate::index::feed::Subject;
+use crate::model::id::TaskId;
+use crate::model::state::Absent;
+use crate::model::version::Version;
+use crate::record::Record;
+use crate::record::status::Status;
+use crate::record::wait_list::{Conclusion, Interest, Registration, WaitList};
+use crate::sync::Arc;
+
+/// One who waits for a task, and from when it is made misses neither its end nor its removal.
+pub(crate) struct Waiter {
+    engine: StdArc<Engine>,
+    state: WaiterState,
+}
+
+enum WaiterState {
+    /// There is nothing to wait for: the task had ended, or there was none. In a box, since it is large and
+    /// rare.
+    Concluded(Box<Conclusion>),
+    Registered(Registration, Subject),
+}
+
+impl Waiter {
+    /// One who waits for the task `id`. Who has `seen` its end waits for its removal.
+    pub(crate) fn new(
+        engine: &StdArc<Engine>,
+        id: TaskId,
+        interest: Interest,
+        seen: Option<Version>,
+    ) -> Self {
+        match engine.poll(id) {
+            Some(status) if is_unseen_end(&status, seen) => {
+                Self::concluded(engine, Conclusion::Ended(status))
+            }
+            Some(_) => match engine.find(id) {
+                Some(record) => Self::registered(engine, &record, interest, seen),
+                None => Self::concluded(engine, Conclusion::Gone(engine.absent(id))),
+            },
+            None => Self::concluded(engine, Conclusion::Gone(engine.absent(id))),
+        }
+    }
+
+    fn concluded(engine: &StdArc<Engine>, news: Conclusion) -> Self {
+        Self { engine: StdArc::clone(engine), state: WaiterState::Concluded(Box::new(news)) }
+    }
+
+    /// One who waits for the task of this record.
+    pub(crate) fn registered(
+        engine: &StdArc<Engine>,
+        record: &Arc<Record>,
+        interest: Interest,
+        seen: Option<Version>,
+    ) -> Self {
+        let subject = engine.subject(record);
+        let mut cold = record.lock();
+        // Under the lock nothing changes but progress; for that see `keeper.rs`.
+        match engine.poll_line(subject) {
+            Some(status) if is_unseen_end(&status, seen) => {
+                return Self::concluded(engine, Conclusion::Ended(status));
+            }
+            Some(_) => {}
+            None => {
+                drop(cold);
+                return Self::concluded(engine, Conclusion::Gone(engine.absent(subject.key)));
+            }
+        }
+        let waiters = cold.rare().waiters.get_or_insert_with(|| Arc::new(WaitList::new()));
+        let registration = Registration::new(waiters, interest);
+        if interest == Interest::Change
+            && let Some(cell) = engine.cell(record)
+        {
+            cell.set_observed();
+        }
+        drop(cold);
+        if interest == Interest::Change {
+            engine.mark_dirty(record);
+        }
+        Self { engine: StdArc::clone(engine), state: WaiterState::Registered(registration, subject) }
+    }
+
+    /// The first status that `is_awaited`; the last one, if the task has ended; or why there is none.
+    /// `seen` is what a waiter for changes has seen.
+    pub(crate) fn poll(
+        &self,
+        context: &Context<'_>,
+        seen: Option<Version>,
+        is_awaited: impl Fn(&Status) -> bool,
+    ) -> Poll<Result<Status, Absent>> {
+        let (registration, subject) = match &self.state {
+            WaiterState::Concluded(news) => return Poll::Ready(read(**news)),
+            WaiterState::Registered(registration, subject) => (registration, *subject),
+        };
+        // First the waker, then the look: see `wait_list.rs`.
+        if let Some(news) = registration.set_waker(context.waker(), seen) {
+            return Poll::Ready(read(news));
+        }
+        match self.engine.poll_line(subject) {
+            Some(status) if is_awaited(&status) => Poll::Ready(Ok(status)),
+            Some(_) => Poll::Pending,
+            // It went between the two looks, and left word of it.
+            None => Poll::Ready(
+                registration.conclusion().map_or_else(|| Err(self.engine.absent(subject.key)), read),
+            ),
+        }
+    }
+
+    /// Where it sits and whom it waits for, unless there is nothing to wait for.
+    pub(crate) fn registration(&self) -> Option<(&Registration, Subject)> {
+        match &self.state {
+            WaiterState::Concluded(_) => None,
+            WaiterState::Registered(registration, subject) => Some((registration, *subject)),
+        }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+/// Whether the task has ended, and that is news to who has seen `seen`: unless it is this very end, they
+/// have seen an earlier version, or one that was never this task's.
+fn is_unseen_end(status: &Status, seen: Option<Version>) -> bool {
+    status.is_terminal() && seen != Some(status.version())
+}
+
+fn read(news: Conclusion) -> Result<Status, Absent> {
+    match news {
+        Conclusion::Ended(status) => Ok(status),
+        Conclusion::Gone(absent) => Err(absent),
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let WaiterState::Registered(registration, subject) = &self.state else { return };
+        // What is dropped with it at the end may be the last of a waker: no lock is held then.
+        let (_waker, is_last) = registration.deregister();
+        if !is_last {
+            return;
+        }
+        let Some(record) = self.engine.registry.find(subject.key) else { return };
+        let mut cold = record.lock();
+        // Under the lock nobody comes.
+        if cold.waiters().is_some_and(|waiters| registration.is_in(waiters) && waiters.is_empty()) {
+            cold.rare().waiters = None;
+        }
+    }
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.state {
+            WaiterState::Concluded(news) => f.debug_tuple("Concluded").field(news).finish(),
+            WaiterState::Registered(_, subject) => f.debug_tuple("Registered").field(&subject.id).finish(),
+        }
+    }
+}
+
+#[cfg(all(test, not(inflight_loom)))]
+mod tests {
+    use crate::record::new_task::NewTask;
+    use crate::store::Store;
+
+    #[test]
+    fn i6_a_waiter_that_is_dropped_gives_up_its_seat() {
+        let store = Store::builder().capacity(16).build().unwrap();
+        let task = store.create(NewTask::new("test")).unwrap();
+        let record = store.engine.find(task.id()).unwrap();
+        let (first, last) = (store.wait(task.id()), store.watch(task.id()));
+        for _ in 0..100 {
+            drop((store.wait(task.id()), store.watch(task.id()), task.cancelled()));
+        }
+        let seats = || record.lock().waiters().map(|waiters| (waiters.len(), waiters.want_progress()));
+        assert_eq!(seats(), Some((2, true)));
+        drop(last);
+        assert_eq!(seats(), Some((1, false)), "each has its own");
+        drop(first);
+        assert_eq!(seats(), None);
+    }
+}

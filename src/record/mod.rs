@@ -1,0 +1,209 @@
+//! The cold record: all of a task that a poll does not need. It owns the task's line.
+//!
+//! What never changes lies open. What changes is behind the record's lock, which also orders the
+//! transitions of the task (`cell/mod.rs`). No code of a user runs under it.
+//!
+//! The folder holds what a record consists of, how a task is described when it is created, and what is shown
+//! of it afterwards. `index/` and everything above use it. It uses `cell/` and what lies below.
+
+pub(crate) mod details;
+pub(crate) mod error;
+pub(crate) mod family;
+pub(crate) mod new_task;
+pub(crate) mod status;
+pub(crate) mod wait_list;
+
+use std::borrow::Cow;
+use std::sync::Arc as StdArc;
+use std::time::Duration;
+
+use crate::cell::table::Tenancy;
+use crate::model::clock::Stamp;
+use crate::model::id::TaskId;
+use crate::model::payload::Payload;
+use crate::record::family::{Family, Share};
+use crate::record::wait_list::{Conclusion, WaitList, WakeList};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, lock};
+
+/// What never changes about a task, but is rarely there.
+#[derive(Debug, Default)]
+pub(crate) struct Traits {
+    pub(crate) foreign: Option<ForeignId>,
+    pub(crate) unit: Option<Box<str>>,
+    /// Sorted by key.
+    pub(crate) labels: Box<[(Box<str>, Box<str>)]>,
+    pub(crate) parent: Option<Parent>,
+    pub(crate) ttl: Option<Duration>,
+    /// How long the worker may be silent.
+    pub(crate) lease: Option<Duration>,
+}
+
+/// The parent by the id that it was named by, and by its minted one: the former may come to stand for
+/// another task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parent {
+    pub(crate) id: TaskId,
+    pub(crate) key: TaskId,
+}
+
+/// The id that a client brought, and its tenancy: a number that grows each time the id is used again. It is
+/// given when the id is claimed, and until then it is 0.
+#[derive(Debug)]
+pub(crate) struct ForeignId {
+    pub(crate) id: TaskId,
+    tenancy: AtomicU64,
+}
+
+impl ForeignId {
+    pub(crate) fn new(id: TaskId) -> Self {
+        Self { id, tenancy: AtomicU64::new(0) }
+    }
+
+    /// Gives it its tenancy. While the id is being claimed, by who claims it.
+    pub(crate) fn claimed(&self, tenancy: u64) {
+        // Relaxed: who comes by the id finds it through the map, whose lock orders this before; who comes
+        // by the record otherwise may find that it is not claimed yet.
+        self.tenancy.store(tenancy, Ordering::Relaxed);
+    }
+}
+
+pub(crate) struct Record {
+    pub(crate) kind: Cow<'static, str>,
+    pub(crate) traits: Option<StdArc<Traits>>,
+    cold: Mutex<Cold>,
+    tenancy: Tenancy,
+}
+
+/// What changes.
+#[derive(Default)]
+pub(crate) struct Cold {
+    pub(crate) message: Option<StdArc<str>>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most tasks never have, so that those pay for a pointer only.
+#[derive(Default)]
+pub(crate) struct Rare {
+    /// The result or the error. Set before the terminal transition, never again (I4).
+    pub(crate) outcome: Option<Payload>,
+    /// The sums over this task's children, once it has any.
+    pub(crate) family: Option<StdArc<Family>>,
+    /// This task's part in its parent's sums.
+    pub(crate) kin: Option<Kin>,
+    /// When the lease runs out, if there is one and nothing is heard.
+    pub(crate) deadline: Option<Stamp>,
+    pub(crate) waiters: Option<Arc<WaitList>>,
+}
+
+pub(crate) struct Kin {
+    pub(crate) family: StdArc<Family>,
+    pub(crate) share: Share,
+}
+
+impl Record {
+    pub(crate) fn new(
+        tenancy: Tenancy,
+        kind: Cow<'static, str>,
+        traits: Option<StdArc<Traits>>,
+        kin: Option<Kin>,
+        deadline: Option<Stamp>,
+    ) -> Self {
+        let mut cold = Cold::default();
+        if kin.is_some() || deadline.is_some() {
+            cold.rare = Some(Box::new(Rare { kin, deadline, ..Rare::default() }));
+        }
+        Self { kind, traits, cold: Mutex::new(cold), tenancy }
+    }
+
+    /// The minted id: the address of the line.
+    #[inline(always)]
+    pub(crate) fn key(&self) -> TaskId {
+        self.tenancy.key()
+    }
+
+    pub(crate) fn foreign(&self) -> Option<&ForeignId> {
+        self.traits.as_ref().and_then(|traits| traits.foreign.as_ref())
+    }
+
+    /// The id that the task is known by: the client's own, where it brought one.
+    pub(crate) fn id(&self) -> TaskId {
+        self.foreign().map_or(self.key(), |foreign| foreign.id)
+    }
+
+    /// What the versions of this task begin with beside the store's incarnation.
+    pub(crate) fn tenancy(&self) -> u64 {
+        // Relaxed: see `claimed`.
+        self.foreign().map_or(0, |foreign| foreign.tenancy.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Cold> {
+        lock(&self.cold)
+    }
+
+    pub(crate) fn ttl(&self) -> Option<Duration> {
+        self.traits.as_ref().and_then(|traits| traits.ttl)
+    }
+
+    pub(crate) fn lease(&self) -> Option<Duration> {
+        self.traits.as_ref().and_then(|traits| traits.lease)
+    }
+
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        let labels = &self.traits.as_ref()?.labels;
+        let at = labels.binary_search_by(|(have, _)| (**have).cmp(key)).ok()?;
+        labels.get(at).map(|(_, value)| &**value)
+    }
+
+    pub(crate) fn parent(&self) -> Option<Parent> {
+        self.traits.as_ref().and_then(|traits| traits.parent)
+    }
+}
+
+impl Cold {
+    /// Makes room for what is rarely there.
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(crate) fn outcome(&self) -> Option<&Payload> {
+        self.rare.as_ref()?.outcome.as_ref()
+    }
+
+    pub(crate) fn family(&self) -> Option<&Family> {
+        self.rare.as_ref()?.family.as_deref()
+    }
+
+    pub(crate) fn has_parent(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.kin.is_some())
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Stamp> {
+        self.rare.as_ref()?.deadline
+    }
+
+    pub(crate) fn waiters(&self) -> Option<&Arc<WaitList>> {
+        self.rare.as_ref()?.waiters.as_ref()
+    }
+
+    /// Tells everybody who waits, and forgets them: the end, or the removal.
+    pub(crate) fn notify_all(&mut self, news: Conclusion, wakes: &mut WakeList) {
+        if let Some(waiters) = self.rare.as_mut().and_then(|rare| rare.waiters.take()) {
+            waiters.notify_all(news, wakes);
+        }
+    }
+
+    /// Brings the parent's sums up to date with this task's share, if it has a parent.
+    pub(crate) fn roll_up(&mut self, share: impl FnOnce(Share) -> Share) {
+        if let Some(kin) = self.rare.as_mut().and_then(|rare| rare.kin.as_mut()) {
+            let new = share(kin.share);
+            kin.family.exchange(kin.share, new);
+            kin.share = new;
+        }
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record").field("key", &self.key()).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}

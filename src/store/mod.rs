@@ -1,0 +1,355 @@
+//! The public face.
+//!
+//! The top of the crate: nothing below uses it.
+
+pub(crate) mod builder;
+pub(crate) mod changes;
+pub(crate) mod list;
+pub(crate) mod wait;
+
+use std::fmt;
+use std::sync::Arc as StdArc;
+
+use crate::engine::Engine;
+use crate::engine::keeper::KeeperMode;
+use crate::index::counts::Counts;
+use crate::model::id::TaskId;
+use crate::model::state::{Absent, GoneReason};
+use crate::record::details::Details;
+use crate::record::error::{BuildError, CancelError, CreateError, ListError, RemoveError};
+use crate::record::family::Children;
+use crate::record::new_task::NewTask;
+use crate::record::status::Status;
+use crate::record::wait_list::WakeList;
+use crate::store::builder::StoreBuilder;
+use crate::store::list::{Filter, Page};
+use crate::task::Task;
+use crate::task::handle::Handle;
+
+/// The status store. Cheap to clone; all clones are the same store.
+///
+/// ```
+/// use inflight::{NewTask, State, Store};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Store::builder().capacity(1 << 16).build()?;
+///
+/// // A worker:
+/// let mut task = store.create(NewTask::new("index").total(42).unit("pages"))?;
+/// let id = task.id();
+/// task.start()?;
+/// task.advance(1)?;
+///
+/// // Anyone who knows the id:
+/// let status = store.get(id).ok_or("gone")?;
+/// assert_eq!((status.state(), status.done()), (State::Running, 1));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) engine: StdArc<Engine>,
+    #[cfg(not(inflight_loom))]
+    _keeper: Option<StdArc<crate::engine::keeper::Keeper>>,
+}
+
+impl Store {
+    /// A builder with the defaults: room for 2²⁰ tasks, default retention and limits, a keeper's thread.
+    ///
+    /// ```
+    /// # use inflight::Store;
+    /// let store = Store::builder().capacity(1_000).build()?;
+    /// assert_eq!(store.capacity(), 1_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder() -> StoreBuilder {
+        StoreBuilder::new()
+    }
+
+    #[cfg(not(inflight_loom))]
+    pub(crate) fn start(engine: StdArc<Engine>, mode: KeeperMode) -> Result<Self, BuildError> {
+        let keeper = match mode {
+            KeeperMode::Manual => None,
+            KeeperMode::Thread { tick } => {
+                let keeper = crate::engine::keeper::Keeper::start(StdArc::clone(&engine), tick);
+                Some(StdArc::new(keeper.map_err(|error| BuildError::NoThread(error.to_string()))?))
+            }
+        };
+        Ok(Self { engine, _keeper: keeper })
+    }
+
+    /// In a model there is no time, so nobody ticks but the model.
+    #[cfg(inflight_loom)]
+    pub(crate) fn start(engine: StdArc<Engine>, _: KeeperMode) -> Result<Self, BuildError> {
+        Ok(Self { engine })
+    }
+
+    /// Creates a task, in state `Pending`, and gives the handle that works on it.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`] names what was refused and the limit; the store has not changed then.
+    ///
+    /// # Consistency
+    ///
+    /// The id can be polled before this returns.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index").total(42))?;
+    /// assert_eq!(store.get(task.id()).and_then(|status| status.total()), Some(42));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create(&self, new: NewTask) -> Result<Task, CreateError> {
+        let record = self.engine.create(new)?;
+        Ok(Task::new(Handle::new(StdArc::clone(&self.engine), record)))
+    }
+
+    /// The status of a task, if it is in the store: the poll.
+    ///
+    /// # Consistency
+    ///
+    /// All of it is from one instant, and of two polls of which one happens before the other the later
+    /// one never shows the older version (I2, I5). A poll of a minted id takes no lock, writes nothing
+    /// and hashes nothing (I1). One of a client's own id hashes it, and takes the read lock of one of the
+    /// registry's shards in rare cases: at the moment of a transition, while the id changes hands, or if it is
+    /// one of the few for which there is no room elsewhere.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, State, Store, TaskId};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index"))?;
+    /// assert_eq!(store.get(task.id()).map(|status| status.state()), Some(State::Pending));
+    /// assert_eq!(store.get(TaskId::from_u128(7)), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn get(&self, id: impl Into<TaskId>) -> Option<Status> {
+        self.engine.poll(id.into())
+    }
+
+    /// The status of a task, or why there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Absent::Unknown`] for an id that the store never minted, [`Absent::Gone`] for one that it did.
+    ///
+    /// ```
+    /// # use inflight::{Absent, Store, TaskId};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// assert_eq!(store.lookup(TaskId::from_u128(7)), Err(Absent::Unknown));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn lookup(&self, id: impl Into<TaskId>) -> Result<Status, Absent> {
+        let id = id.into();
+        self.engine.poll(id).ok_or_else(|| self.engine.absent(id))
+    }
+
+    /// A page of polls: the status of each of these tasks, in their order, `None` where there is none.
+    ///
+    /// # Consistency
+    ///
+    /// As [`Store::get`], each on its own; the statuses are not from one common instant.
+    ///
+    /// ```
+    /// use inflight::{NewTask, Store, TaskId};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index"))?;
+    /// let statuses = store.get_many(&[task.id(), TaskId::from_u128(7)]);
+    /// assert!(statuses[0].is_some() && statuses[1].is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn get_many(&self, ids: &[TaskId]) -> Vec<Option<Status>> {
+        self.engine.poll_many(ids)
+    }
+
+    /// The status of a task together with its kind, labels, message, and result or error.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::lookup`].
+    ///
+    /// # Consistency
+    ///
+    /// Status and record are from one instant. Takes the task's own lock for a moment.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index").label("tenant", "acme"))?;
+    /// assert_eq!(store.details(task.id())?.label("tenant"), Some("acme"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn details(&self, id: impl Into<TaskId>) -> Result<Details, Absent> {
+        let id = id.into();
+        let record = self.engine.find(id);
+        record.and_then(|record| self.engine.details(&record)).ok_or_else(|| self.engine.absent(id))
+    }
+
+    /// What the task's children add up to, in O(1).
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::lookup`]. A task without children has an empty sum.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let parent = store.create(NewTask::new("batch"))?;
+    /// let child = store.create(NewTask::new("page").parent(parent.id()))?;
+    /// assert_eq!(store.children(parent.id())?.in_state(State::Pending), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn children(&self, id: impl Into<TaskId>) -> Result<Children, Absent> {
+        let id = id.into();
+        let record = self.engine.find(id).filter(|record| self.engine.status(record).is_some());
+        record.map(|record| self.engine.children(&record)).ok_or_else(|| self.engine.absent(id))
+    }
+
+    /// Asks for a task to be cancelled; gives its status after that.
+    ///
+    /// A pending task is cancelled at once. Of another one the worker finds out by
+    /// [`Task::cancel_requested`], and the state changes when it agrees.
+    ///
+    /// # Errors
+    ///
+    /// [`CancelError::Ended`] with the status if the task has ended, [`CancelError::Absent`] if there is
+    /// none.
+    ///
+    /// ```
+    /// use inflight::{NewTask, State, Store};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = Store::builder().capacity(16).build()?;
+    /// let mut task = store.create(NewTask::new("index"))?;
+    /// task.start()?;
+    /// let status = store.cancel(task.id())?;
+    /// assert_eq!(status.state(), State::Running);
+    /// if task.cancel_requested() {
+    ///     task.cancel()?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cancel(&self, id: impl Into<TaskId>) -> Result<Status, CancelError> {
+        let id = id.into();
+        let absent = || CancelError::Absent(self.engine.absent(id));
+        let record = self.engine.find(id).ok_or_else(absent)?;
+        self.engine.request_cancel(&record).map_err(|error| match error {
+            CancelError::Absent(_) => absent(),
+            error @ CancelError::Ended(_) => error,
+        })
+    }
+
+    /// Takes a terminal task out of the store before its time; gives its last status.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveError::Live`] with the status if the task has not ended, [`RemoveError::Absent`] if there
+    /// is none. Of several who remove the same task one succeeds.
+    ///
+    /// ```
+    /// # use inflight::{NewTask, RemoveError, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let mut task = store.create(NewTask::new("index"))?;
+    /// assert!(matches!(store.remove(task.id()), Err(RemoveError::Live(_))));
+    /// task.cancel()?;
+    /// let last = store.remove(task.id())?;
+    /// assert_eq!((last.state(), store.get(task.id())), (State::Cancelled, None));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn remove(&self, id: impl Into<TaskId>) -> Result<Status, RemoveError> {
+        let id = id.into();
+        let absent = || RemoveError::Absent(self.engine.absent(id));
+        let record = self.engine.find(id).ok_or_else(absent)?;
+        let mut wakes = WakeList::default();
+        let removed = self.engine.remove(&record, GoneReason::Removed, &mut wakes);
+        wakes.wake();
+        removed.map_err(|error| match error {
+            RemoveError::Absent(_) => absent(),
+            error @ RemoveError::Live(_) => error,
+        })
+    }
+
+    /// A page of the tasks that match, in the order of their creation.
+    ///
+    /// # Errors
+    ///
+    /// [`ListError::StaleCursor`] for another store's cursor, [`ListError::EmptyPage`] for a page of 0.
+    ///
+    /// # Consistency
+    ///
+    /// A task that is in the store from before the first page until after the last, and matches all the
+    /// time, is on exactly one page. A page takes as long as the tasks that it looks at: it looks at
+    /// 65,536 at the most, and may end early, with a cursor.
+    ///
+    /// ```
+    /// # use inflight::{Filter, NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index"))?;
+    /// let page = store.list(&Filter::new().kind("index"))?;
+    /// assert_eq!(page.tasks[0].status().id(), task.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn list(&self, filter: &Filter) -> Result<Page, ListError> {
+        self.engine.list(filter)
+    }
+
+    /// How many tasks are in each state, in O(1).
+    ///
+    /// ```
+    /// # use inflight::{NewTask, State, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// let task = store.create(NewTask::new("index"))?;
+    /// assert_eq!(store.counts().of(State::Pending), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.engine.tally.read()
+    }
+
+    /// How many tasks there is room for.
+    ///
+    /// ```
+    /// # use inflight::Store;
+    /// assert_eq!(Store::builder().capacity(7).build()?.capacity(), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.engine.table.lines() as usize
+    }
+
+    /// Does by hand what the keeper does at each tick: moves the cached time on, samples progress for
+    /// those who observe it, expires leases, and lets go of what retention keeps no longer.
+    ///
+    /// Only needed with [`KeeperMode::Manual`]; harmless otherwise.
+    ///
+    /// ```
+    /// # use inflight::{KeeperMode, NewTask, Store};
+    /// let store = Store::builder().capacity(16).keeper(KeeperMode::Manual).build()?;
+    /// let parent = store.create(NewTask::new("batch"))?;
+    /// let mut child = store.create(NewTask::new("page").parent(parent.id()))?;
+    /// child.start()?;
+    /// child.advance(3)?;
+    /// store.tick();
+    /// assert_eq!(store.children(parent.id())?.done(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn tick(&self) {
+        self.engine.tick();
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("capacity", &self.capacity()).field("counts", &self.counts()).finish()
+    }
+}

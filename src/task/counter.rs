@@ -1,0 +1,169 @@
+//! The exclusive handle's counter for tight loops: progress whose count stays in a register.
+
+use crate::cell::{Cell, MAX_COUNT};
+use crate::model::clock::{Pulse, Stamp};
+use crate::record::error::ProgressError;
+use crate::task::handle::Handle;
+
+/// Counts progress in a tight loop: what [`Task::counter`](crate::Task::counter) gives.
+///
+/// It does what [`Task::advance`](crate::Task::advance) does, and polls see each step as soon; but it
+/// knows the task's line and keeps the count itself, so that the compiler can hold both in registers,
+/// and a step is one plain store and one load.
+///
+/// ```
+/// use inflight::{NewTask, Store};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Store::builder().capacity(16).build()?;
+/// let mut task = store.create(NewTask::new("sum").total(1_000))?;
+/// task.start()?;
+/// let mut counter = task.counter();
+/// let mut sum = 0;
+/// for number in 0..1_000_u64 {
+///     sum += number;
+///     counter.advance(1)?;
+/// }
+/// task.succeed(sum.to_string())?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Counter<'a> {
+    handle: &'a Handle,
+    cell: Option<Cell<'a>>,
+    pulse: &'a Pulse,
+    /// How much can still be added by plain stores, as in `Task`.
+    room: u64,
+    /// The time of the last tick that progress was noted in.
+    noted: Stamp,
+}
+
+impl<'a> Counter<'a> {
+    /// A counter that adds up to `room` by plain stores, and everything else by the shared way.
+    #[inline]
+    pub(crate) fn new(handle: &'a Handle, room: u64) -> Self {
+        let engine = &*handle.engine;
+        let cell = handle.cell();
+        Self { handle, cell, pulse: &engine.pulse, room, noted: Stamp::default() }
+    }
+
+    /// Adds `count` to what is done. Adding 0 changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Task::advance`](crate::Task::advance).
+    ///
+    /// # Consistency
+    ///
+    /// As [`Task::advance`](crate::Task::advance).
+    ///
+    /// ```
+    /// # use inflight::{NewTask, Store};
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// # let mut task = store.create(NewTask::new("index"))?;
+    /// # task.start()?;
+    /// let mut counter = task.counter();
+    /// counter.advance(3)?;
+    /// counter.advance(4)?;
+    /// assert_eq!(store.lookup(task.id())?.done(), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn advance(&mut self, count: u64) -> Result<(), ProgressError> {
+        // 0 wraps around and takes the slow path.
+        if count.wrapping_sub(1) >= self.room {
+            return slowly(self.handle, self.room, count);
+        }
+        self.room -= count;
+        if let Some(cell) = self.cell {
+            cell.publish(MAX_COUNT - self.room);
+        }
+        let pulse = self.pulse.now();
+        if pulse != self.noted {
+            self.noted = pulse;
+            self.handle.engine.note_progress(&self.handle.record, pulse);
+        }
+        Ok(())
+    }
+}
+
+/// Takes what it needs by value: were the counter itself passed on, it could not live in registers.
+#[cold]
+fn slowly(handle: &Handle, room: u64, count: u64) -> Result<(), ProgressError> {
+    match (room, count) {
+        // Nobody else counts: either there is nothing to add or no room for it.
+        (1.., 0) => Ok(()),
+        (1.., _) => Err(ProgressError::Overflow { done: MAX_COUNT - room, limit: MAX_COUNT }),
+        // Not open, or not alone; or full, and then this refuses it with the right error, too.
+        (0, _) => handle.add(count),
+    }
+}
+
+#[cfg(all(test, not(inflight_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{KeeperMode, ManualClock, NewTask, Store};
+
+    fn store() -> (ManualClock, Store) {
+        let clock = ManualClock::new();
+        let store = Store::builder()
+            .capacity(4)
+            .clock(clock.clone())
+            .keeper(KeeperMode::Manual)
+            .build()
+            .expect("a valid store");
+        (clock, store)
+    }
+
+    #[test]
+    fn i5_handle_and_counter_go_on_from_each_other() {
+        let (_, store) = store();
+        let mut task = store.create(NewTask::new("count")).unwrap();
+        task.start().unwrap();
+        task.advance(2).unwrap();
+        let mut counter = task.counter();
+        counter.advance(3).unwrap();
+        counter.advance(0).unwrap();
+        assert_eq!(store.get(task.id()).unwrap().done(), 5);
+        task.advance(4).unwrap();
+        assert_eq!(store.get(task.id()).unwrap().done(), 9);
+        task.counter().advance(1).unwrap();
+        task.set_done(12).unwrap();
+        assert_eq!(store.get(task.id()).unwrap().done(), 12);
+    }
+
+    #[test]
+    fn progress_has_the_same_bounds_here_as_elsewhere() {
+        let (_, store) = store();
+        let mut task = store.create(NewTask::new("count")).unwrap();
+        assert_eq!(task.counter().advance(1), Err(ProgressError::NotRunning), "not started");
+        task.start().unwrap();
+        task.set_done(MAX_COUNT - 1).unwrap();
+        let overflow = Err(ProgressError::Overflow { done: MAX_COUNT - 1, limit: MAX_COUNT });
+        assert_eq!(task.counter().advance(2), overflow);
+        assert_eq!(task.counter().advance(1), Ok(()));
+        let mut full = task.counter();
+        assert_eq!(full.advance(1), Err(ProgressError::Overflow { done: MAX_COUNT, limit: MAX_COUNT }));
+        assert_eq!(full.advance(0), Ok(()));
+        assert_eq!(store.get(task.id()).unwrap().done(), MAX_COUNT);
+        task.succeed(()).unwrap();
+        assert_eq!(task.counter().advance(1), Err(ProgressError::NotRunning), "ended");
+    }
+
+    #[test]
+    fn i4_a_counter_whose_lease_has_run_out_counts_nothing() {
+        let (clock, store) = store();
+        let mut task = store.create(NewTask::new("count").lease(Duration::from_secs(1))).unwrap();
+        task.start().unwrap();
+        let id = task.id();
+        let mut counter = task.counter();
+        counter.advance(7).unwrap();
+        clock.advance(Duration::from_secs(5));
+        store.tick();
+        assert_eq!(counter.advance(1), Err(ProgressError::NotRunning));
+        assert_eq!(store.get(id).unwrap().done(), 7);
+    }
+}
