@@ -69,6 +69,10 @@ documents_name_what_is_there() {
     [ -z "$missing" ] || { echo "$missing"; return 1; }
 }
 
+partners_are_named() {
+    ci/partners.py
+}
+
 scripts_parse() {
     local script
     for script in .ci/run ci/*.sh ci/lib/*.sh; do
@@ -81,6 +85,7 @@ check "only src/sync/ names atomics" only_sync_names_atomics
 check "no test is switched off" no_test_is_switched_off
 check "no source file is over 600 lines" files_are_short
 check "each folder of src/ uses only those below it" folders_use_only_those_below
+check "comments on atomic operations name functions that do one" partners_are_named
 check "files that the documents name are there" documents_name_what_is_there
 check "the scripts parse" scripts_parse
 report

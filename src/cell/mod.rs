@@ -240,7 +240,7 @@ impl<'a> Cell<'a> {
             // Acquire: as above; pairs with the Release store in `freeze`.
             self.0[FROZEN].load(Ordering::Acquire)
         } else {
-            // Acquire: as above; pairs with the Release of `publish`, `add`, `raise` and `open`.
+            // Acquire: as above; pairs with the Release of `publish`, `add`, `add_checked`, `exchange_progress` and `open`.
             self.0[PROGRESS].load(Ordering::Acquire)
         };
         let is_stable = word.looks_like(self.word()) & !word.is_vacant();
@@ -251,7 +251,7 @@ impl<'a> Cell<'a> {
     #[inline(always)]
     pub(crate) fn word(self) -> Word {
         // Acquire: pairs with the Release half of `update` and with the store in `occupy`: what goes
-        // with this word is seen. In the second load of `read` it is the next round's first.
+        // with this word is seen. In the second load of `snapshot` it is the next round's first.
         Word::from_bits(self.0[WORD].load(Ordering::Acquire))
     }
 
@@ -291,7 +291,7 @@ impl<'a> Cell<'a> {
         let vacant = self.word();
         // Relaxed: the word below publishes it, and who sees it earlier finds only that it is not his.
         self.0[STAMP].store(id.stamp(), Ordering::Relaxed);
-        // Release, all of these: pairs with the Acquire loads in `read`. A reader that sees one of them
+        // Release, all of these: pairs with the Acquire loads in `snapshot`. A reader that sees one of them
         // also sees that the word was vacated, which happened before the line came off the free list.
         self.0[PROGRESS].store(CLOSED, Ordering::Release);
         self.0[TOTAL].store(total.map_or(0, |total| total | KNOWN), Ordering::Release);
@@ -346,7 +346,7 @@ impl<'a> Cell<'a> {
     pub(crate) fn open(self, now: Stamp) {
         // Relaxed: the id bits never change while the line has a tenant, and the caller holds its record.
         let id_bits = self.0[STARTED].load(Ordering::Relaxed) >> ID_SHIFT << ID_SHIFT;
-        // Release: pairs with the Acquire in `read`, as all fields do.
+        // Release: pairs with the Acquire in `snapshot`, as all fields do.
         self.0[STARTED].store(id_bits | now.bits(), Ordering::Release);
         self.0[PROGRESS].store(0, Ordering::Release);
     }
@@ -368,7 +368,7 @@ impl<'a> Cell<'a> {
 
     /// Fixes `done` for good. Before the terminal word.
     pub(crate) fn freeze(self, done: u64) {
-        // Release: pairs with the Acquire in `read`.
+        // Release: pairs with the Acquire in `snapshot`.
         self.0[FROZEN].store(done, Ordering::Release);
     }
 
@@ -378,7 +378,7 @@ impl<'a> Cell<'a> {
         // Relaxed: until the end nobody reads or writes this but whoever holds the record's lock.
         let is_news = self.0[FROZEN].load(Ordering::Relaxed) != done;
         if is_news {
-            // Release: pairs with the Acquire in `read`, as all fields do: a reader that takes this for an
+            // Release: pairs with the Acquire in `snapshot`, as all fields do: a reader that takes this for an
             // earlier tenant's count sees that the word was vacated.
             self.0[FROZEN].store(done, Ordering::Release);
         }
@@ -387,7 +387,7 @@ impl<'a> Cell<'a> {
 
     /// Sets `updated` to the time of the end, and marks it, so that a `touch` under way fails.
     pub(crate) fn end(self, now: Stamp) {
-        // Release: pairs with the Acquire in `read`, as all fields do. Relaxed before it: `touch` and this
+        // Release: pairs with the Acquire in `snapshot`, as all fields do. Relaxed before it: `touch` and this
         // need the value alone.
         let _ = self.0[UPDATED].fetch_update(Ordering::Release, Ordering::Relaxed, |updated| {
             Some(now.bits().max(updated) | ENDED)
@@ -396,13 +396,13 @@ impl<'a> Cell<'a> {
 
     /// Notes the time of a change that is not the end.
     pub(crate) fn touch_locked(self, now: Stamp) {
-        // Release: pairs with the Acquire in `read`.
+        // Release: pairs with the Acquire in `snapshot`.
         self.0[UPDATED].fetch_max(now.bits(), Ordering::Release);
     }
 
     /// Sets the total. Before the word's next sequence number.
     pub(crate) fn set_total(self, total: Option<u64>) {
-        // Release: pairs with the Acquire in `read`.
+        // Release: pairs with the Acquire in `snapshot`.
         self.0[TOTAL].store(total.map_or(0, |total| total | KNOWN), Ordering::Release);
     }
 
@@ -411,7 +411,7 @@ impl<'a> Cell<'a> {
     /// Publishes `done`: the exclusive handle's plain store.
     #[inline(always)]
     pub(crate) fn publish(self, done: u64) {
-        // Release: pairs with the Acquire in `read`; it also keeps this count from being seen by a
+        // Release: pairs with the Acquire in `snapshot`; it also keeps this count from being seen by a
         // reader that does not see an earlier transition of this same worker.
         self.0[PROGRESS].store(done, Ordering::Release);
     }
@@ -428,7 +428,7 @@ impl<'a> Cell<'a> {
     /// is about to add more, has told the others to look.
     #[inline(always)]
     pub(crate) fn add(self, count: u64) -> Result<bool, NotCounted> {
-        // Release: pairs with the Acquire in `read` and in `close`.
+        // Release: pairs with the Acquire in `snapshot` and in `close`.
         let before = self.0[PROGRESS].fetch_add(count, Ordering::Release);
         if before & CLOSED == 0 { Ok(before < ROOMY) } else { Err(NotCounted::Closed) }
     }
@@ -439,7 +439,7 @@ impl<'a> Cell<'a> {
         // Relaxed: a first look, which decides nothing but an early refusal.
         check(self.0[PROGRESS].load(Ordering::Relaxed), count)?;
         if count < LARGE {
-            // Release: pairs with the Acquire in `read` and in `close`.
+            // Release: pairs with the Acquire in `snapshot` and in `close`.
             let before = self.0[PROGRESS].fetch_add(count, Ordering::Release);
             return if before & CLOSED == 0 { Ok(()) } else { Err(NotCounted::Closed) };
         }
@@ -467,7 +467,7 @@ impl<'a> Cell<'a> {
             if after > MAX_COUNT {
                 return Err(NotCounted::Overflow { done: before });
             }
-            // Release: pairs with the Acquire in `read` and in `close`. Relaxed on failure: only the
+            // Release: pairs with the Acquire in `snapshot` and in `close`. Relaxed on failure: only the
             // value is used, for the next try.
             match self.0[PROGRESS].compare_exchange_weak(before, after, Ordering::Release, Ordering::Relaxed)
             {
@@ -495,7 +495,7 @@ impl<'a> Cell<'a> {
             if closed || updated >= now.bits() {
                 return;
             }
-            // Release: pairs with the Acquire in `read`. Relaxed on failure: as above.
+            // Release: pairs with the Acquire in `snapshot`. Relaxed on failure: as above.
             match self.0[UPDATED].compare_exchange_weak(
                 updated,
                 now.bits(),
