@@ -11,6 +11,8 @@
 )]
 
 #[cfg(inflight_loom)]
+mod model;
+#[cfg(inflight_loom)]
 mod models;
 #[cfg(inflight_loom)]
 mod run;
@@ -19,7 +21,7 @@ mod scene;
 
 #[cfg(inflight_loom)]
 fn main() -> std::process::ExitCode {
-    run::main()
+    run::main(&models::all().collect::<Vec<_>>())
 }
 
 #[cfg(not(inflight_loom))]

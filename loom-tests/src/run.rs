@@ -10,19 +10,7 @@ use std::time::{Duration, Instant};
 
 use loom::model::Builder;
 
-use crate::models;
-
-/// One model. `name` begins with the invariant that it checks.
-#[derive(Clone, Copy)]
-pub(crate) struct Model {
-    pub(crate) name: &'static str,
-    /// How many preemptions are explored, and if these are not 3, why.
-    pub(crate) preemptions: usize,
-    pub(crate) because: &'static str,
-    /// Whether it is explored at two preemptions in the share that CI runs.
-    pub(crate) large: bool,
-    pub(crate) run: fn(),
-}
+use crate::model::Model;
 
 /// What the runner was asked for.
 struct Options {
@@ -58,7 +46,7 @@ const USAGE: &str = "\
 usage: inflight-loom-tests [--share] [--first] [--list] [--limit SECONDS] [--threads N] [NAME…]
 A NAME selects the models whose names contain it.";
 
-pub(crate) fn main() -> ExitCode {
+pub(crate) fn main(all: &[Model]) -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(what) => {
@@ -66,7 +54,7 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let models = options.selected();
+    let models = options.selected(all);
     if options.list {
         models.iter().for_each(|model| println!("{}", model.name));
         return ExitCode::SUCCESS;
@@ -105,15 +93,15 @@ impl Options {
     }
 
     /// The models to run, in the order of the names that were given.
-    fn selected(&self) -> Vec<Model> {
+    fn selected(&self, all: &[Model]) -> Vec<Model> {
         if self.names.is_empty() {
-            return models::all().collect();
+            return all.to_vec();
         }
         let mut selected: Vec<Model> = Vec::new();
         for name in &self.names {
-            for model in models::all().filter(|model| model.name.contains(name.as_str())) {
+            for model in all.iter().filter(|model| model.name.contains(name.as_str())) {
                 if !selected.iter().any(|have| have.name == model.name) {
-                    selected.push(model);
+                    selected.push(*model);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The models, by what they race on. The name of each begins with the invariant that it checks.
 
-use crate::run::Model;
+use crate::model::Model;
 
 mod ending;
 mod feeding;
@@ -14,7 +14,7 @@ mod waiting;
 /// preemptions only, or `name two "reason"` for one that is explored at two preemptions at all times.
 macro_rules! models {
     ($($name:ident $($how:ident $($reason:literal)?)?),* $(,)?) => {
-        pub(crate) const MODELS: &[crate::run::Model] = &[$(crate::models::model!($name $($how $($reason)?)?)),*];
+        pub(crate) const MODELS: &[crate::model::Model] = &[$(crate::models::model!($name $($how $($reason)?)?)),*];
     };
 }
 
@@ -29,7 +29,7 @@ macro_rules! model {
         crate::models::model!(@ $name, 2, $reason, false)
     };
     (@ $name:ident, $preemptions:expr, $because:expr, $large:expr) => {
-        crate::run::Model {
+        crate::model::Model {
             name: stringify!($name),
             preemptions: $preemptions,
             because: $because,

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use inflight_benches::harness::cores;
 
-use crate::groups::Scale;
 use crate::results::Run;
+use crate::scale::Scale;
 
 /// The machine as it is now.
 pub(crate) fn describe(scale: &Scale) -> Run {

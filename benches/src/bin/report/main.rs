@@ -5,18 +5,20 @@ mod groups;
 mod machine;
 mod markdown;
 mod model;
+mod numbers;
 mod plots;
 mod polls;
 mod resources;
 mod results;
+mod scale;
 mod targets;
 
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 
 use args::{Args, Command, USAGE};
-use groups::Scale;
 use results::Results;
+use scale::Scale;
 
 fn main() -> ExitCode {
     let command = args::parse(std::env::args().skip(1));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::markdown::{figure, grouped};
+use crate::numbers::{figure, grouped};
 use crate::results::{Results, Row};
 
 /// `cost = base + slope × floor`, by least squares on the relative errors.

@@ -8,8 +8,8 @@ use inflight_benches::subject::{Contender, Plan, Role, WRITTEN, Writer, contende
 use inflight_benches::{floors, maps, slabs};
 
 use crate::args::Thoroughness;
-use crate::groups::Scale;
 use crate::results::{Place, Results, rows};
+use crate::scale::Scale;
 
 /// One scenario.
 #[derive(Clone, Copy, Debug)]

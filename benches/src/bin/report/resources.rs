@@ -10,8 +10,8 @@ use inflight_benches::subject::Role;
 use inflight_benches::tails::{BATCH, Background, LOADINGS, Latencies};
 
 use crate::args::Thoroughness;
-use crate::groups::Scale;
 use crate::results::{Fact, Memory, Results, Tail, word};
+use crate::scale::Scale;
 
 /// Tails of polls beside writers, creates and expiry.
 pub(crate) fn tails(scale: &Scale, results: &mut Results) -> Result<(), String> {
