@@ -1,34 +1,35 @@
-//! Who is waiting for a task, and how they are told.
+//! The wait list of a task: who is told of its changes, and how.
 //!
-//! Those who wait for one task sit in one room, its `WaitList`, which the task's record and each waiter share.
-//! A seat has the waker that its owner has left. Whoever changes the task holds the record's lock, takes the
-//! wakers out of the seats of those whom the change concerns, and wakes them when it has let go of every lock.
-//! What a waiter must not miss, the last status or the removal, is told to the room once: all seats are
-//! cleared, the record forgets the room, and the news stay in it for as long as somebody has yet to look.
+//! All waiters of one task share its `WaitList`, which is owned by the task's record and by each waiter. A
+//! waiter has a registration in the list, with the waker that it left there. Whoever changes the task holds
+//! the record's lock, takes the wakers of the waiters that the change concerns, and calls them after releasing
+//! every lock. The two things that no waiter may miss, the terminal status and the removal, are the list's
+//! *conclusion*. It is set once: all registrations are cleared, the record drops the list, and the conclusion
+//! stays in it until the last waiter has read it.
 //!
 //! # No wake-up is lost (I6)
 //!
-//! A waiter takes its seat under the record's lock, when it is made, and finds the task live there. So the
-//! end and the removal come later, and find the registration. When it is polled, it first leaves its waker, under the
-//! room's lock, and then looks at the task: a change either finds the waker, or has looked for it before it
-//! was left, and so has stored its word before the waiter's look.
+//! A waiter registers under the record's lock, when it is created, and finds the task live there. So the end
+//! and the removal come later, and find the registration. When it is polled, it first leaves its waker, under
+//! the list's lock, and then reads the task. A change either finds the waker, or looked for it before it was
+//! left; in the second case the change has stored its word before the waiter reads it.
 //!
-//! Conclusion are told and the seats are cleared under one hold of the room's lock. So who leaves a waker finds
-//! its seat there, and will be called; or finds it gone, and the news with it. Who finds news without the
-//! lock needs neither.
+//! The conclusion is set and the registrations are cleared under one hold of the list's lock. So a waiter that
+//! leaves a waker either finds its registration, and will be called, or finds the conclusion. A waiter that
+//! finds the conclusion without the lock needs neither.
 //!
 //! # What a waiter can cost (I6)
 //!
-//! A waiter that is dropped gives up its registration, without the record's lock. If nobody is left, it then takes
-//! that lock and has the record forget the room, unless somebody has come meanwhile: nobody can come while
-//! the lock is held. A waiter that is forgotten keeps its seat until the task ends, and then the store has
-//! nothing of it any more, its waker included.
+//! A waiter that is dropped deregisters without the record's lock. If the list is empty then, it takes that
+//! lock and has the record drop the list, unless another waiter has registered meanwhile; none can register
+//! while the lock is held. A waiter that is leaked (`mem::forget`) stays registered until the task ends. After
+//! that the store keeps nothing of it, its waker included.
 //!
-//! A seat that was given up is somebody else's next, and what was left behind still names it: a timer
-//! (`keeper.rs`). So each entry has a serial number, which is compared.
+//! The place of a registration is used again, and a timer may still name its former owner (`engine/`). So each
+//! registration has a serial number, which is compared.
 //!
-//! Wakers are code of a user's. They are cloned, called and dropped with no lock held, and a panic in one
-//! of them ends there.
+//! Wakers are user code. They are cloned, called and dropped with no lock held, and a panic in one of them is
+//! contained.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
@@ -40,9 +41,9 @@ use crate::model::version::Version;
 use crate::record::status::Status;
 use crate::sync::{Arc, Mutex, Once, lock};
 
-/// Wakers to be called when all locks are let go. As a rule it is one, and that one needs no memory.
+/// Wakers to call once all locks are released. Usually there is one, which needs no allocation.
 #[derive(Default)]
-#[must_use = "the wakers are to be called"]
+#[must_use = "the wakers must be called"]
 pub(crate) struct WakeList {
     first: Option<Waker>,
     others: Vec<Waker>,
@@ -62,16 +63,16 @@ impl WakeList {
             return;
         }
         let mut wakers = self.first.into_iter().chain(self.others);
-        // One guard for all: who has panicked is past, and the next round goes on with who comes after.
+        // One guard for all: after a panic the next round goes on with the wakers that follow.
         while !contained(|| wakers.by_ref().for_each(Waker::wake)) {}
     }
 }
 
-/// Runs code of a user's, and lets no panic out of it. Gives whether there was none.
+/// Runs user code and contains its panics. Returns whether there was none.
 fn contained(call: impl FnOnce()) -> bool {
-    // Nothing of the store's is touched in there, and the panic hook has told of the panic.
+    // The call touches nothing of the store, and the panic hook has reported the panic.
     let Err(panic) = catch_unwind(AssertUnwindSafe(call)) else { return true };
-    // What was thrown is the user's as well. If it throws when it is dropped, that is not dropped.
+    // The payload is the user's as well. If its drop panics, that second payload is leaked.
     if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(worse);
     }
@@ -89,23 +90,23 @@ pub(crate) enum Interest {
     Cancel,
 }
 
-/// What a waiter must not miss.
+/// What a waiter must not miss: how its wait ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Conclusion {
     Ended(Status),
     Gone(Absent),
 }
 
-/// Those who wait for one task.
+/// The waiters of one task.
 pub(crate) struct WaitList {
     entries: Mutex<Entries>,
-    /// Told once, under the room's lock, when the seats are cleared.
+    /// Set once, under the list's lock, when the registrations are cleared.
     conclusion: Once<Conclusion>,
 }
 
 struct Entries {
     slots: Slab<Entry>,
-    /// How many want to know of any change, and how many of a request to cancel.
+    /// How many wait for any change, and how many for a request to cancel.
     for_change: u32,
     for_cancel: u32,
     /// The serial number of the next entry.
@@ -120,17 +121,17 @@ struct Entry {
     interest: Interest,
 }
 
-/// A waiter's registration, by which it can be reached; it may not be the waiter's any more.
+/// A waiter's registration. Its place may have another owner by now: the serial number tells.
 #[derive(Clone)]
 pub(crate) struct Registration {
     list: Arc<WaitList>,
     number: u32,
-    /// It wraps around, and who has the same number by then would be woken in vain by an old timer.
+    /// It wraps around. A waiter with the same number by then would be woken once in vain by an old timer.
     serial: u32,
 }
 
 impl Registration {
-    /// Takes a registration. Under the record's lock, by which the record has these waiters.
+    /// Registers a waiter. Under the record's lock, and the record holds this list.
     pub(crate) fn new(list: &Arc<WaitList>, interest: Interest) -> Self {
         let mut entries = lock(&list.entries);
         let serial = entries.next;
@@ -143,11 +144,11 @@ impl Registration {
         Self { list: Arc::clone(list), number: number as u32, serial }
     }
 
-    /// Gives the news; if there are none, leaves a waker.
+    /// Returns the conclusion; if there is none, leaves a waker.
     pub(crate) fn set_waker(&self, waker: &Waker, seen: Option<Version>) -> Option<Conclusion> {
-        let news = self.conclusion();
-        if news.is_some() {
-            return news;
+        let conclusion = self.conclusion();
+        if conclusion.is_some() {
+            return conclusion;
         }
         let mut replacement = Some(waker.clone());
         let mut entries = lock(&self.list.entries);
@@ -167,8 +168,8 @@ impl Registration {
         self.list.conclusion.get()
     }
 
-    /// Gives the seat up. Gives the waker, which is to be dropped with no lock held, and whether nobody is
-    /// left: then the record is to forget the room.
+    /// Deregisters. Returns the waker, which must be dropped with no lock held, and whether the list is empty
+    /// now, in which case the record should drop it.
     pub(crate) fn deregister(&self) -> (Option<Waker>, bool) {
         if self.conclusion().is_some() {
             return (None, false);
@@ -188,7 +189,7 @@ impl Registration {
         lock(&self.list.entries).entry(self).is_some()
     }
 
-    /// Whether it is in this room.
+    /// Whether it is in this list.
     pub(crate) fn is_in(&self, list: &Arc<WaitList>) -> bool {
         Arc::ptr_eq(&self.list, list)
     }
@@ -203,12 +204,12 @@ impl Registration {
 }
 
 impl Entries {
-    /// Who took that registration, if they still sit there.
+    /// The entry of this registration, if it is still the same waiter's.
     fn entry(&mut self, registration: &Registration) -> Option<&mut Entry> {
         self.slots.get_mut(registration.number as usize).filter(|entry| entry.serial == registration.serial)
     }
 
-    /// Takes the wakers of those whom it concerns.
+    /// Takes the wakers of the entries that the change concerns.
     fn call(&mut self, wakes: &mut WakeList, is_concerned: impl Fn(&Entry) -> bool) {
         let concerned = self.slots.iter_mut().filter(|(_, entry)| is_concerned(entry));
         concerned.filter_map(|(_, entry)| entry.waker.take()).for_each(|waker| wakes.push(waker));
@@ -216,7 +217,7 @@ impl Entries {
 }
 
 impl WaitList {
-    /// With room for one: most tasks that are waited for have one waiter.
+    /// With a capacity of one: most tasks that have waiters have one.
     pub(crate) fn new() -> Self {
         let entries = Entries { slots: Slab::with_capacity(1), for_change: 0, for_cancel: 0, next: 0 };
         Self { entries: Mutex::new(entries), conclusion: Once::new() }
@@ -226,13 +227,13 @@ impl WaitList {
         lock(&self.entries).slots.is_empty()
     }
 
-    /// How many sit there.
+    /// How many waiters there are.
     #[cfg(all(test, not(inflight_loom)))]
     pub(crate) fn len(&self) -> usize {
         lock(&self.entries).slots.len()
     }
 
-    /// Whether anybody wants to know of progress.
+    /// Whether a waiter wants to be told of progress.
     pub(crate) fn want_progress(&self) -> bool {
         lock(&self.entries).for_change > 0
     }
@@ -254,8 +255,8 @@ impl WaitList {
         }
     }
 
-    /// The end, or the removal: everybody is told, and nobody needs a seat any more. Under the record's lock,
-    /// by which the record has forgotten these waiters: so nobody comes, and it is told once.
+    /// The end, or the removal: every waiter is told, and all registrations are cleared. Under the record's
+    /// lock, and the record has dropped this list, so no waiter registers later and this happens once.
     pub(crate) fn notify_all(&self, conclusion: Conclusion, wakes: &mut WakeList) {
         let mut entries = lock(&self.entries);
         self.conclusion.set(conclusion);
