@@ -1,11 +1,11 @@
 //! The table of lines, and its free list.
 //!
 //! Lines are *type-stable*: they exist as long as the table and are never anything but lines, only
-//! stamped anew for the next tenant. So a reader needs no guard: whatever an id names, there is a line
-//! to look at, and the stamp tells whose it is.
+//! stamped anew for the next tenant. So a reader needs no guard: every slot number in range names a line,
+//! and the stamp says whose it is.
 //!
-//! The lines lie flat, one after the other, each on one cache line, in memory that the system commits
-//! when it is first written to. A line that was never used costs nothing.
+//! The lines lie in one flat array, each on one cache line. The system commits the memory when it is first
+//! written to, so a line that was never used costs only address space.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -37,8 +37,8 @@ pub(crate) struct Table {
     lines: u32,
     /// How many lines have ever been taken: the next one that has not.
     fresh: CachePadded<AtomicU64>,
-    /// The free list of each stripe. A line goes back to where it was taken, so that threads which make
-    /// tasks do not stand in each other's way.
+    /// The free list of each stripe. A line goes back to the stripe that took it, so threads that create
+    /// tasks do not contend.
     free: Box<[Arc<FreeList>]>,
 }
 
@@ -61,7 +61,7 @@ impl Table {
 
     /// How many lines have ever been used.
     pub(crate) fn used(&self) -> u32 {
-        // Relaxed: a bound for a walk; who needs to see a certain line has learned of it by other means.
+        // Relaxed: a bound for a walk. A caller that needs a certain line has learned of it by other means.
         u32::try_from(self.fresh.load(Ordering::Relaxed)).map_or(self.lines, |used| used.min(self.lines))
     }
 
@@ -75,7 +75,7 @@ impl Table {
         self.line(self.first(slot))
     }
 
-    /// Where the line of `slot` begins, for those who go there again and again.
+    /// Where the line of `slot` begins, for callers that return to it often.
     pub(crate) fn place(&self, slot: u32) -> Place {
         // All lines begin below this (see above); a place beyond them is no line.
         Place(u32::try_from(self.first(slot)).unwrap_or(u32::MAX))
@@ -106,7 +106,7 @@ impl Table {
 
     /// Takes a free line and mints the id of its next tenant. `None` if all are taken.
     ///
-    /// A line whose generations or sequence are used up (after four billion tenants) is left out for good.
+    /// A line whose generations or sequence numbers are used up (after four billion tenants) is retired.
     pub(crate) fn take(&self, mint: &Mint) -> Option<Tenancy> {
         let home = self.free.get(stripe())?;
         loop {
@@ -119,8 +119,8 @@ impl Table {
         }
     }
 
-    /// Takes a free line from whichever stripe has one. All lists are held at once: so if there is none,
-    /// there was a moment at which no line was free.
+    /// Takes a free line from any stripe that has one. It holds all lists at once, so `None` means that there
+    /// was a moment at which no line was free.
     #[cold]
     fn take_from_any(&self) -> Option<u32> {
         let mut lists: Vec<_> = self.free.iter().map(|list| lock(&list.0)).collect();
@@ -128,8 +128,8 @@ impl Table {
     }
 
     fn take_fresh(&self) -> Option<u32> {
-        // Relaxed, both: the counter hands out numbers, and publishes nothing with them. The first look
-        // keeps it from running on for ever while the table is full.
+        // Relaxed, both: the counter hands out numbers and publishes nothing with them. The first load
+        // keeps it from growing without end while the table is full.
         if self.fresh.load(Ordering::Relaxed) >= u64::from(self.lines) {
             return None;
         }
@@ -144,8 +144,8 @@ impl fmt::Debug for Table {
     }
 }
 
-/// Lines that were used and are free again, the longest free first: so the reason why a task went is told
-/// for as long as possible (I11). Its lock is the last that anyone takes.
+/// Used lines that are free again, first in, first out, so that the reason why a task is gone can be told for
+/// as long as possible (I11). Its lock is a leaf: no other lock is taken under it.
 #[derive(Default)]
 struct FreeList(CachePadded<Mutex<VecDeque<u32>>>);
 
@@ -159,10 +159,10 @@ impl FreeList {
     }
 }
 
-/// The ownership of a line. Whoever drops it has let go of the line, which is free for the next tenant.
+/// The ownership of a line. Dropping it frees the line for the next tenant.
 ///
-/// A task's record owns it, and the registry's entry and the task's handles hold the record: the line is
-/// free when both have let go, and not before (I7).
+/// The record owns it, and the registry's entry and the task's handles share the record. So the line is free
+/// once the entry and all handles are dropped, and not before (I7).
 pub(crate) struct Tenancy {
     key: TaskId,
     home: Arc<FreeList>,

@@ -9,7 +9,7 @@
 //!
 //! * *state*: 0 is vacant, 1–6 are the [`State`]s. *reason*: of a failure, or why a vacant line was left.
 //! * *C*: cancellation was requested. *O*: someone observes the task (a parent, a watcher, a feed), so
-//!   its progress is worth sampling. *S*: stirred, it is on the keeper's list. O and S are no part of
+//!   its progress is worth sampling. *S*: dirty, it is on the keeper's list. O and S are no part of
 //!   what a poller observes.
 //! * *sequence* grows with every observable change except progress, and goes on growing from one tenant
 //!   of the line to the next: a word never comes back (I5, I7).

@@ -1,7 +1,7 @@
-//! One who waits for a task: below all futures and streams that do.
+//! The waiter: the common part of all futures and streams that wait for a task.
 //!
-//! Each takes a seat when it is made, not when it is first polled: between the two the task may end and be
-//! let go, and a client's id may come to stand for another task. How the seats are told is in `wait_list.rs`.
+//! A waiter registers when it is created, not when it is first polled. Between the two the task may end and be
+//! removed, and a client's id may belong to another task. `wait_list.rs` says how waiters are told.
 
 use std::fmt;
 use std::sync::Arc as StdArc;
@@ -17,21 +17,20 @@ use crate::record::status::Status;
 use crate::record::wait_list::{Conclusion, Interest, Registration, WaitList};
 use crate::sync::Arc;
 
-/// One who waits for a task, and from when it is made misses neither its end nor its removal.
+/// Waits for a task. From its creation on it misses neither the task's end nor its removal.
 pub(crate) struct Waiter {
     engine: StdArc<Engine>,
     state: WaiterState,
 }
 
 enum WaiterState {
-    /// There is nothing to wait for: the task had ended, or there was none. In a box, since it is large and
-    /// rare.
+    /// There is nothing to wait for: the task had ended, or there was none. Boxed, since it is large and rare.
     Concluded(Box<Conclusion>),
     Registered(Registration, Subject),
 }
 
 impl Waiter {
-    /// One who waits for the task `id`. Who has `seen` its end waits for its removal.
+    /// A waiter for the task `id`. If its end is what was `seen`, it waits for the removal.
     pub(crate) fn new(
         engine: &StdArc<Engine>,
         id: TaskId,
@@ -54,7 +53,7 @@ impl Waiter {
         Self { engine: StdArc::clone(engine), state: WaiterState::Concluded(Box::new(news)) }
     }
 
-    /// One who waits for the task of this record.
+    /// A waiter for the task of this record.
     pub(crate) fn registered(
         engine: &StdArc<Engine>,
         record: &Arc<Record>,
@@ -100,21 +99,21 @@ impl Waiter {
             WaiterState::Concluded(news) => return Poll::Ready(read(**news)),
             WaiterState::Registered(registration, subject) => (registration, *subject),
         };
-        // First the waker, then the look: see `wait_list.rs`.
+        // First the waker, then the poll: see `wait_list.rs`.
         if let Some(news) = registration.set_waker(context.waker(), seen) {
             return Poll::Ready(read(news));
         }
         match self.engine.poll_line(subject) {
             Some(status) if is_awaited(&status) => Poll::Ready(Ok(status)),
             Some(_) => Poll::Pending,
-            // It went between the two looks, and left word of it.
+            // It was removed between the two, and that is the list's conclusion.
             None => Poll::Ready(
                 registration.conclusion().map_or_else(|| Err(self.engine.absent(subject.key)), read),
             ),
         }
     }
 
-    /// Where it sits and whom it waits for, unless there is nothing to wait for.
+    /// Its registration and its task, unless there is nothing to wait for.
     pub(crate) fn registration(&self) -> Option<(&Registration, Subject)> {
         match &self.state {
             WaiterState::Concluded(_) => None,
@@ -127,8 +126,8 @@ impl Waiter {
     }
 }
 
-/// Whether the task has ended, and that is news to who has seen `seen`: unless it is this very end, they
-/// have seen an earlier version, or one that was never this task's.
+/// Whether the task has ended, and the holder of `seen` has not seen this end: it has seen an earlier version,
+/// or one that was never this task's.
 fn is_unseen_end(status: &Status, seen: Option<Version>) -> bool {
     status.is_terminal() && seen != Some(status.version())
 }
@@ -150,7 +149,7 @@ impl Drop for Waiter {
         }
         let Some(record) = self.engine.registry.find(subject.key) else { return };
         let mut cold = record.lock();
-        // Under the lock nobody comes.
+        // Nothing registers while the lock is held.
         if cold.waiters().is_some_and(|waiters| registration.is_in(waiters) && waiters.is_empty()) {
             cold.rare().waiters = None;
         }

@@ -1,12 +1,11 @@
-//! Tasks in the order of their creation, for lists whose cursor stays good while tasks come and go.
+//! Tasks in the order of their creation. A list's cursor is a position in this order, so it stays valid while
+//! tasks come and go.
 //!
-//! Each stripe has its own lock and holds serial numbers in ascending order, since they are drawn under
-//! that lock. A list first reads how many have been drawn, and then takes each lock once: by then all
-//! that were drawn before have been entered.
+//! Each stripe has its own lock. A serial number is drawn under it, so the numbers of a stripe ascend. A list
+//! first reads the next number, and then takes each lock once. By then every lower number has been entered.
 //!
-//! Nothing is taken out when a task goes: a stripe is swept when it has doubled since it was last swept,
-//! so the cost of that is spread over the creates, and the dead never outnumber the living by more than
-//! about two to one.
+//! Removing a task leaves its entry. A stripe is swept when it has doubled since the last sweep, so the cost
+//! is spread over the creates, and there are at most about twice as many dead entries as live ones.
 
 use std::collections::VecDeque;
 
@@ -58,14 +57,14 @@ impl Roster {
 
     /// How many have been entered, or are about to be: a list that begins now ends before this number.
     pub(crate) fn horizon(&self) -> u64 {
-        // Each lock once before the look: a task that was entered under one of them before is below the
-        // horizon. A new reader of the feed relies on that (`feed.rs`): whoever entered a task before
-        // these locks may not have seen the reader, and so has not noted the task.
+        // Each lock once before the load, so a task that was entered earlier is below the horizon. A new reader
+        // of the feed relies on this (`feed.rs`): a create that entered its task before may have missed the
+        // reader, and has not noted the task in the feed.
         for stripe in &self.stripes {
             drop(lock(stripe));
         }
-        // Relaxed: the locks that the list takes next order it against the entries. Who drew a number
-        // that this load sees holds the stripe's lock or has let go of it with the entry made.
+        // Relaxed: the locks that the list takes next order it against the entries. The thread that drew a
+        // number which this load sees still holds the stripe's lock, or has made the entry.
         self.next.load(Ordering::Relaxed)
     }
 

@@ -173,10 +173,9 @@ impl Family {
 
     /// Replaces a child's old share by its new one.
     pub(crate) fn exchange(&self, old: Share, new: Share) {
-        // Relaxed, all of these: sums on their own, exact once their writers rest; whoever has seen a
-        // child's status by other means does not learn from them what it could contradict. No sum is ever
-        // below zero: a child's changes come under its lock, one after the other, and so each sum has what
-        // the child added before what it takes away.
+        // Relaxed, all of these: independent sums, exact once their writers rest, which publish nothing. No sum is
+        // ever below zero: the changes of a child are ordered by its lock, so each sum gets what the child
+        // adds before what it takes away.
         let shift = |sum: &AtomicU64, old: u64, new: u64| {
             if old != new {
                 sum.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);

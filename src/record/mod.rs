@@ -1,7 +1,7 @@
-//! The cold record: all of a task that a poll does not need. It owns the task's line.
+//! The cold record: everything about a task that a poll does not need. It owns the task's line.
 //!
-//! What never changes lies open. What changes is behind the record's lock, which also orders the
-//! transitions of the task (`cell/mod.rs`). No code of a user runs under it.
+//! Immutable parts are plain fields. Mutable parts are behind the record's lock, which also orders the task's
+//! transitions (`cell/mod.rs`). No user code runs under it.
 //!
 //! The folder holds what a record consists of, how a task is described when it is created, and what is shown
 //! of it afterwards. `index/` and everything above use it. It uses `cell/` and what lies below.
@@ -25,7 +25,7 @@ use crate::record::family::{Family, Share};
 use crate::record::wait_list::{Conclusion, WaitList, WakeList};
 use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
-/// What never changes about a task, but is rarely there.
+/// Immutable parts that most tasks do not have.
 #[derive(Debug, Default)]
 pub(crate) struct Traits {
     pub(crate) foreign: Option<ForeignId>,
@@ -34,20 +34,19 @@ pub(crate) struct Traits {
     pub(crate) labels: Box<[(Box<str>, Box<str>)]>,
     pub(crate) parent: Option<Parent>,
     pub(crate) ttl: Option<Duration>,
-    /// How long the worker may be silent.
+    /// How long the worker may give no sign of life.
     pub(crate) lease: Option<Duration>,
 }
 
-/// The parent by the id that it was named by, and by its minted one: the former may come to stand for
-/// another task.
+/// The parent's id as the child named it, and its minted id. The former may belong to another task later.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parent {
     pub(crate) id: TaskId,
     pub(crate) key: TaskId,
 }
 
-/// The id that a client brought, and its tenancy: a number that grows each time the id is used again. It is
-/// given when the id is claimed, and until then it is 0.
+/// An id that a client chose, and its tenancy, a number that grows with each use of the id. It is 0 until the
+/// id is claimed.
 #[derive(Debug)]
 pub(crate) struct ForeignId {
     pub(crate) id: TaskId,
@@ -59,7 +58,7 @@ impl ForeignId {
         Self { id, tenancy: AtomicU64::new(0) }
     }
 
-    /// Gives it its tenancy. While the id is being claimed, by who claims it.
+    /// Sets its tenancy. Called by the claiming create, while the id is being claimed.
     pub(crate) fn claimed(&self, tenancy: u64) {
         // Relaxed: who comes by the id finds it through the map, whose lock orders this before; who comes
         // by the record otherwise may find that it is not claimed yet.
@@ -74,14 +73,14 @@ pub(crate) struct Record {
     tenancy: Tenancy,
 }
 
-/// What changes.
+/// The mutable parts.
 #[derive(Default)]
 pub(crate) struct Cold {
     pub(crate) message: Option<StdArc<str>>,
     rare: Option<Box<Rare>>,
 }
 
-/// What most tasks never have, so that those pay for a pointer only.
+/// Mutable parts that most tasks never have. Those tasks pay for a pointer only.
 #[derive(Default)]
 pub(crate) struct Rare {
     /// The result or the error. Set before the terminal transition, never again (I4).
@@ -90,7 +89,7 @@ pub(crate) struct Rare {
     pub(crate) family: Option<StdArc<Family>>,
     /// This task's part in its parent's sums.
     pub(crate) kin: Option<Kin>,
-    /// When the lease runs out, if there is one and nothing is heard.
+    /// When the lease runs out, if there is no sign of life until then.
     pub(crate) deadline: Option<Stamp>,
     pub(crate) waiters: Option<Arc<WaitList>>,
 }
@@ -125,12 +124,12 @@ impl Record {
         self.traits.as_ref().and_then(|traits| traits.foreign.as_ref())
     }
 
-    /// The id that the task is known by: the client's own, where it brought one.
+    /// The id by which the task is known: the client's own, if it chose one.
     pub(crate) fn id(&self) -> TaskId {
         self.foreign().map_or(self.key(), |foreign| foreign.id)
     }
 
-    /// What the versions of this task begin with beside the store's incarnation.
+    /// The part of this task's epoch that is added to the store's incarnation.
     pub(crate) fn tenancy(&self) -> u64 {
         // Relaxed: see `claimed`.
         self.foreign().map_or(0, |foreign| foreign.tenancy.load(Ordering::Relaxed))
@@ -160,7 +159,7 @@ impl Record {
 }
 
 impl Cold {
-    /// Makes room for what is rarely there.
+    /// The rare parts, allocated on first use.
     pub(crate) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -185,7 +184,7 @@ impl Cold {
         self.rare.as_ref()?.waiters.as_ref()
     }
 
-    /// Tells everybody who waits, and forgets them: the end, or the removal.
+    /// Tells all waiters of the end, or of the removal, and drops the wait list.
     pub(crate) fn notify_all(&mut self, news: Conclusion, wakes: &mut WakeList) {
         if let Some(waiters) = self.rare.as_mut().and_then(|rare| rare.waiters.take()) {
             waiters.notify_all(news, wakes);

@@ -10,8 +10,8 @@ use crate::model::version::Version;
 
 /// What a poll found: a snapshot, `Copy`, without a pointer to anything.
 ///
-/// What is not known is `None`, never 0: a total that nobody has set, the rate of a task that has made no
-/// progress yet, the end of a task that runs.
+/// What is unknown is `None`, never 0: a total that was not set, the rate of a task without progress, the end
+/// of a running task.
 ///
 /// # Consistency
 ///
@@ -56,7 +56,7 @@ impl Status {
         Self { id, epoch, reading, skew_micros }
     }
 
-    /// The task's id: the client's own, where it brought one.
+    /// The task's id: the client's own, if it chose one.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -88,7 +88,7 @@ impl Status {
         self.reading.word().state().unwrap_or(State::Pending)
     }
 
-    /// Whether nothing will change any more.
+    /// Whether the task has ended. Nothing about it changes after that.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -139,7 +139,7 @@ impl Status {
         self.reading.word().attempt()
     }
 
-    /// Whether somebody has asked for the task to be cancelled.
+    /// Whether cancellation was requested.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};

@@ -97,7 +97,7 @@ impl StoreBuilder {
         self
     }
 
-    /// Who ticks: a thread of the store's, every 50 ms by default, or nobody.
+    /// What ticks: a thread of the store, every 50 ms by default, or calls of [`Store::tick`].
     ///
     /// ```
     /// # use inflight::{KeeperMode, Store};

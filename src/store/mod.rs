@@ -78,13 +78,13 @@ impl Store {
         Ok(Self { engine, _keeper: keeper })
     }
 
-    /// In a model there is no time, so nobody ticks but the model.
+    /// A model has no time: it ticks by hand.
     #[cfg(inflight_loom)]
     pub(crate) fn start(engine: StdArc<Engine>, _: KeeperMode) -> Result<Self, BuildError> {
         Ok(Self { engine })
     }
 
-    /// Creates a task, in state `Pending`, and gives the handle that works on it.
+    /// Creates a task in state `Pending` and returns the handle that works on it.
     ///
     /// # Errors
     ///
@@ -110,8 +110,8 @@ impl Store {
     ///
     /// # Consistency
     ///
-    /// All of it is from one instant, and of two polls of which one happens before the other the later
-    /// one never shows the older version (I2, I5). A poll of a minted id takes no lock, writes nothing
+    /// All of it is from one instant. If one poll happens before another, the later one never shows an older
+    /// version (I2, I5). A poll of a minted id takes no lock, writes nothing
     /// and hashes nothing (I1). One of a client's own id hashes it, and takes the read lock of one of the
     /// registry's shards in rare cases: at the moment of a transition, while the id changes hands, or if it is
     /// one of the few for which there is no room elsewhere.
@@ -192,7 +192,7 @@ impl Store {
         record.and_then(|record| self.engine.details(&record)).ok_or_else(|| self.engine.absent(id))
     }
 
-    /// What the task's children add up to, in O(1).
+    /// The sums over the task's children, in O(1).
     ///
     /// # Errors
     ///
@@ -212,10 +212,10 @@ impl Store {
         record.map(|record| self.engine.children(&record)).ok_or_else(|| self.engine.absent(id))
     }
 
-    /// Asks for a task to be cancelled; gives its status after that.
+    /// Requests cancellation of a task; returns its status after that.
     ///
-    /// A pending task is cancelled at once. Of another one the worker finds out by
-    /// [`Task::cancel_requested`], and the state changes when it agrees.
+    /// A pending task is cancelled at once. The worker of any other task sees the request in
+    /// [`Task::cancel_requested`], and the state changes when the worker agrees.
     ///
     /// # Errors
     ///
@@ -247,12 +247,12 @@ impl Store {
         })
     }
 
-    /// Takes a terminal task out of the store before its time; gives its last status.
+    /// Removes a terminal task before its retention is over; returns its last status.
     ///
     /// # Errors
     ///
     /// [`RemoveError::Live`] with the status if the task has not ended, [`RemoveError::Absent`] if there
-    /// is none. Of several who remove the same task one succeeds.
+    /// is none. If several callers remove the same task, one succeeds.
     ///
     /// ```
     /// # use inflight::{NewTask, RemoveError, State, Store};
@@ -327,8 +327,8 @@ impl Store {
         self.engine.table.lines() as usize
     }
 
-    /// Does by hand what the keeper does at each tick: moves the cached time on, samples progress for
-    /// those who observe it, expires leases, and lets go of what retention keeps no longer.
+    /// Does what the keeper does at each tick: moves the cached time, samples progress for its observers,
+    /// expires leases, and removes tasks whose retention is over.
     ///
     /// Only needed with [`KeeperMode::Manual`]; harmless otherwise.
     ///

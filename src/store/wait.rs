@@ -1,7 +1,7 @@
 //! Waiting without polling: futures that end with a status, and a stream of them.
 //!
-//! They need no runtime, can be dropped at any time, and keep nothing of a task that is gone. What they have
-//! in common is in `waiter.rs`.
+//! They need no runtime, can be dropped at any time, and keep nothing of a task that is gone. Their common
+//! part is `engine/waiter.rs`.
 
 use std::fmt;
 use std::future::Future;
@@ -251,8 +251,8 @@ impl Store {
     /// No end is missed from this call on: a task that ends is reported, even if it is gone by the time that
     /// the future is polled, or its id is another task's (I6).
     ///
-    /// The waker is called by whoever ends the task, on that thread, with no lock held; a panic in it is
-    /// contained. The same holds for everything here that waits.
+    /// The thread that ends the task calls the waker, with no lock held; a panic in it is contained. The same
+    /// holds for everything here that waits.
     ///
     /// ```
     /// use inflight::{NewTask, State, Store};

@@ -85,7 +85,7 @@ pub(crate) type Hashing = foldhash::fast::RandomState;
 #[cfg(any(inflight_loom, inflight_shuttle))]
 pub(crate) type Hashing = foldhash::fast::FixedState;
 
-/// What is set once and copied by whoever asks, without a lock.
+/// A value that is set once and then copied without a lock.
 #[cfg(not(any(inflight_loom, inflight_shuttle)))]
 mod once {
     use std::sync::OnceLock;

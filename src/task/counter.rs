@@ -40,7 +40,7 @@ pub struct Counter<'a> {
 }
 
 impl<'a> Counter<'a> {
-    /// A counter that adds up to `room` by plain stores, and everything else by the shared way.
+    /// A counter that adds up to `room` by plain stores, and everything beyond by atomic additions.
     #[inline]
     pub(crate) fn new(handle: &'a Handle, room: u64) -> Self {
         let engine = &*handle.engine;
@@ -88,11 +88,11 @@ impl<'a> Counter<'a> {
     }
 }
 
-/// Takes what it needs by value: were the counter itself passed on, it could not live in registers.
+/// Takes its arguments by value. If the counter itself were passed on, it could not live in registers.
 #[cold]
 fn slowly(handle: &Handle, room: u64, count: u64) -> Result<(), ProgressError> {
     match (room, count) {
-        // Nobody else counts: either there is nothing to add or no room for it.
+        // No other writer: either there is nothing to add, or no room for it.
         (1.., 0) => Ok(()),
         (1.., _) => Err(ProgressError::Overflow { done: MAX_COUNT - room, limit: MAX_COUNT }),
         // Not open, or not alone; or full, and then this refuses it with the right error, too.

@@ -1,5 +1,5 @@
-//! What the two kinds of handle have in common: the writes that go through the record, and what becomes
-//! of a task whose last handle goes away.
+//! What the two kinds of handle have in common: the writes that go through the record, and the end of a task
+//! whose last handle is dropped.
 
 use std::sync::Arc as StdArc;
 
@@ -16,16 +16,15 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::task::cancelled::Cancelled;
 use crate::task::panics;
 
-/// A hold on one task. Dropping it ends the task, if nobody has.
+/// A handle of one task. Dropping it ends the task, unless it has ended.
 pub(crate) struct Handle {
     pub(crate) engine: StdArc<Engine>,
     pub(crate) record: Arc<Record>,
-    /// Where the line is, at hand.
+    /// Where the line is.
     place: Place,
     /// Whether the task is known by the id on its line, so that its status is all there.
     is_minted: bool,
-    /// 1 once additions have to look beforehand whether there is room: from when the count may come near its
-    /// end, or counting was found closed.
+    /// 1 once additions have to check first: the count may be near its maximum, or counting was found closed.
     must_check: AtomicU64,
 }
 
@@ -36,7 +35,7 @@ impl Handle {
         Self { engine, record, place, is_minted, must_check: AtomicU64::new(0) }
     }
 
-    /// The task's line. It is the task's for as long as there is this handle, though the task may be gone.
+    /// The task's line. No other task gets it while this handle exists, even if the task is gone.
     #[inline(always)]
     pub(crate) fn cell(&self) -> Option<Cell<'_>> {
         self.engine.table.cell_at(self.place)
@@ -105,11 +104,12 @@ impl Handle {
         Ok(())
     }
 
-    /// Adds to `done`, as one of possibly several writers, and leaves it to the caller to note the time. Looks at
-    /// nothing on the line, which others may be writing to, but for what it adds to.
+    /// The same, but the caller notes the time. It touches only the progress word, since other writers may be
+    /// using the line.
     #[inline]
     pub(crate) fn add_unnoted(&self, count: u64) -> Result<(), ProgressError> {
-        // Relaxed: who is ordered after the one that set it sees it, and who is not adds at the same moment.
+        // Relaxed: a thread that is ordered after the store sees it. One that is not adds concurrently, for which
+        // there is room (`ROOMY`).
         if count < LARGE && self.must_check.load(Ordering::Relaxed) == 0 {
             let cell = self.cell().ok_or(ProgressError::NotRunning)?;
             let added = cell.add(count);
@@ -129,13 +129,13 @@ impl Handle {
         cell.add_checked(count).map_err(|why| ProgressError::not_counted(why, 0))
     }
 
-    /// From here on additions look beforehand. Before the count comes near its end.
+    /// Makes all later additions check first. Called before the count can come near its maximum.
     fn check_from_now_on(&self) {
         // Relaxed: see `add_unnoted`.
         self.must_check.store(1, Ordering::Relaxed);
     }
 
-    /// Makes this the handle of several writers, who have to know how far the count has come.
+    /// Makes this the handle of several writers, which must check if the count is already high.
     pub(crate) fn shared(self) -> Self {
         if self.cell().is_none_or(|cell| cell.counted() >= ROOMY) {
             self.check_from_now_on();
@@ -157,7 +157,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Ends the task as failed, with as much of `message` as the store takes.
+    /// Ends the task as failed, with as much of `message` as the limit allows.
     pub(crate) fn fail_anyhow(&self, reason: FailureReason, message: &str) {
         let message = panics::truncated(message, self.engine.limits.payload).to_owned();
         // It may have ended, or be gone, in which case there is nothing to do.

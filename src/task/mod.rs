@@ -410,8 +410,7 @@ impl Task {
         Ok(finish)
     }
 
-    /// Whether somebody has asked for the task to be cancelled. One load: cheap enough for every round
-    /// of a loop.
+    /// Whether cancellation was requested. One load, cheap enough for every iteration of a loop.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};

@@ -42,8 +42,8 @@ use crate::task::handle::Handle;
 /// ```
 pub struct SharedTask {
     handle: StdArc<Handle>,
-    /// The time of the last tick that this clone has noted progress in. Its own, so that it need not look at
-    /// the line for it, which others write to.
+    /// The last tick in which this clone noted progress. Kept in the clone, so that it need not read the line,
+    /// to which other writers write.
     noted: AtomicU64,
 }
 
@@ -137,8 +137,8 @@ impl SharedTask {
     pub fn advance(&self, count: u64) -> Result<(), ProgressError> {
         self.handle.add_unnoted(count)?;
         let pulse = self.handle.engine.pulse.now();
-        // Relaxed: a time that concerns this clone alone. Threads that share it and find an old one note the
-        // time once more.
+        // Relaxed: a time that concerns this clone only. Threads that share the clone and load an old value note
+        // the time once more.
         if self.noted.load(Ordering::Relaxed) != pulse.bits() && count > 0 {
             self.noted.store(pulse.bits(), Ordering::Relaxed);
             self.handle.engine.note_progress(&self.handle.record, pulse);
@@ -331,7 +331,7 @@ impl SharedTask {
         self.handle.finish(Ending::cancelled())
     }
 
-    /// Whether somebody has asked for the task to be cancelled.
+    /// Whether cancellation was requested.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
