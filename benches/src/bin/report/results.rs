@@ -22,7 +22,7 @@ pub(crate) struct Results {
     /// Single figures.
     pub(crate) facts: Vec<Fact>,
     /// The targets, and what was measured of them.
-    pub(crate) targets: Vec<crate::targets::Verdict>,
+    pub(crate) targets: Vec<Verdict>,
 }
 
 /// Under what circumstances a group was measured.
@@ -91,6 +91,25 @@ pub(crate) struct Memory {
     pub(crate) role: String,
     pub(crate) tasks: usize,
     pub(crate) bytes_per_task: f64,
+}
+
+/// What became of a target.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    pub(crate) what: String,
+    pub(crate) target: String,
+    /// The worst case, in which it was measured, and where that was.
+    pub(crate) worst: Option<f64>,
+    pub(crate) worst_case: String,
+    /// The median of all cases.
+    pub(crate) typical: Option<f64>,
+    /// In how many cases it was met, of how many.
+    pub(crate) met_in: usize,
+    pub(crate) cases: usize,
+    /// `None` if it was not measured.
+    pub(crate) met: Option<bool>,
+    /// If it is missed: why, and what to try next.
+    pub(crate) why: String,
 }
 
 /// A single figure.

@@ -1,27 +1,6 @@
 //! The targets, and what was measured of them.
 
-use serde::{Deserialize, Serialize};
-
-use crate::results::{Results, Row, Tail};
-
-/// What became of a target.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Verdict {
-    pub(crate) what: String,
-    pub(crate) target: String,
-    /// The worst case, in which it was measured, and where that was.
-    pub(crate) worst: Option<f64>,
-    pub(crate) worst_case: String,
-    /// The median of all cases.
-    pub(crate) typical: Option<f64>,
-    /// In how many cases it was met, of how many.
-    pub(crate) met_in: usize,
-    pub(crate) cases: usize,
-    /// `None` if it was not measured.
-    pub(crate) met: Option<bool>,
-    /// If it is missed: why, and what to try next.
-    pub(crate) why: String,
-}
+use crate::results::{Results, Row, Tail, Verdict};
 
 /// Which way a figure should go.
 #[derive(Clone, Copy, Debug, PartialEq)]
