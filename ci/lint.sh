@@ -34,7 +34,7 @@ files_are_short() {
 
 # The folders of src/, highest first. A file uses its own folder and those below it; lib.rs re-exports. Unit
 # tests may build a whole store.
-folders='store task engine index record cell model sync'
+folders='guide store task engine index record cell model sync'
 folders_use_only_those_below() {
     local wrong
     wrong=$(awk -v list="$folders" '
@@ -62,15 +62,25 @@ folders_use_only_those_below() {
 
 documents_name_what_is_there() {
     local missing
-    missing=$(grep -noE '`(src|ci|examples|tests)/[^`* ]*`' ./*.md | tr -d '`' |
+    missing=$(grep -noE '`(src|ci|docs|examples|tests)/[^`* ]*`' ./*.md docs/*.md src/guide/*.md | tr -d '`' |
         while IFS=: read -r document line path; do
             [ -e "$path" ] || echo "$document:$line: there is no $path"
+        done
+        # Where links lead: in README.md from here, in links.md from the rendered page.
+        sed -nE 's|^\[(.+)\]: (\.\./)*([^:]*)$|\1 \3|p' README.md src/guide/links.md | while read -r name path; do
+            [ -e "${path##* }" ] || echo "[$name] leads to $path, which is not there"
         done)
     [ -z "$missing" ] || { echo "$missing"; return 1; }
 }
 
 partners_are_named() {
     ci/partners.py
+}
+
+readme_begins_with_one_screen() { # above its first heading
+    local heading
+    heading=$(grep -nm1 '^## ' README.md | cut -d: -f1)
+    [ "${heading:-999}" -le 60 ] || { echo "the first heading of README.md is on line $heading"; return 1; }
 }
 
 scripts_parse() {
@@ -87,5 +97,6 @@ check "no source file is over 600 lines" files_are_short
 check "each folder of src/ uses only those below it" folders_use_only_those_below
 check "comments on atomic operations name functions that do one" partners_are_named
 check "files that the documents name are there" documents_name_what_is_there
+check "README.md begins with one screen" readme_begins_with_one_screen
 check "the scripts parse" scripts_parse
 report

@@ -1,8 +1,11 @@
+// Of two definitions of a link the first one counts. README.md has those for readers of the repository.
+#![doc = include_str!("guide/links.md")]
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
 mod cell;
 mod engine;
+pub mod guide;
 mod index;
 mod model;
 mod record;

@@ -10,7 +10,7 @@ use crate::model::state::State;
 /// old it is.
 ///
 /// The default keeps successes and cancellations for 10 minutes, failures for 24 hours, and any number
-/// of each.
+/// of each. See the guide on [retention](crate::guide::retention).
 ///
 /// ```
 /// use std::time::Duration;

@@ -65,7 +65,8 @@ impl NewTask {
 
     /// Uses an id of the client's own, a UUID of any version, instead of minting one.
     ///
-    /// Such a task is polled through the DashMap. Its id can be used again once it is gone.
+    /// A poll of such an id looks it up in an index first. The id can be used again once its task is gone. See the
+    /// guide on [ids](crate::guide::ids).
     ///
     /// ```
     /// # use inflight::{NewTask, Store, TaskId};
@@ -139,7 +140,8 @@ impl NewTask {
     }
 
     /// Gives the handle a lease: if for `span` there is neither a heartbeat nor progress, the task is
-    /// `Failed(Lost)`, and the handle can change nothing any more.
+    /// `Failed(Lost)`, and the handle can change nothing any more. See the guide on
+    /// [vanishing workers](crate::guide::vanishing_workers).
     ///
     /// It is noticed at the first tick after that. Progress counts as of the tick before it, so a lease that
     /// progress alone is to keep must span more than two ticks. Every other change of the task extends the lease like

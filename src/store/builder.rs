@@ -57,7 +57,8 @@ impl StoreBuilder {
 
     /// How many tasks there is room for, live and terminal, from 1 to [`MAX_CAPACITY`]. 2²⁰ by default.
     ///
-    /// Each takes 64 bytes of address space; memory is committed as tasks are created.
+    /// Each reserves a line of 64 bytes of address space, and the indexes reserve some more. Memory is committed as
+    /// tasks are created. See the guide on [capacity](crate::guide::retention).
     ///
     /// ```
     /// # use inflight::Store;

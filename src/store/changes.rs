@@ -152,7 +152,7 @@ impl fmt::Display for TooManyReaders {
 impl std::error::Error for TooManyReaders {}
 
 impl Store {
-    /// Subscribes to the coalesced feed of all changes.
+    /// Subscribes to the coalesced feed of all changes. See the guide on [the feed](crate::guide::feed).
     ///
     /// The reader is told of all that changes from now on. The first one after a time without costs the
     /// keeper a look at every line at the next tick.

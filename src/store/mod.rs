@@ -26,7 +26,7 @@ use crate::store::list::{Filter, Page};
 use crate::task::Task;
 use crate::task::handle::Handle;
 
-/// The status store. Cheap to clone; all clones are the same store.
+/// The status store. Cheap to clone; all clones are the same store. The [guide](crate::guide) describes it.
 ///
 /// ```
 /// use inflight::{NewTask, State, Store};
@@ -114,7 +114,7 @@ impl Store {
     /// version (I2, I5). A poll of a minted id takes no lock, writes nothing
     /// and hashes nothing (I1). One of a client's own id hashes it, and takes the read lock of one of the
     /// registry's shards in rare cases: at the moment of a transition, while the id changes hands, or if it is
-    /// one of the few for which there is no room elsewhere.
+    /// one of the few for which there is no room elsewhere. See the guide on [consistency](crate::guide::consistency).
     ///
     /// ```
     /// # use inflight::{NewTask, State, Store, TaskId};
@@ -130,7 +130,7 @@ impl Store {
         self.engine.poll(id.into())
     }
 
-    /// The status of a task, or why there is none.
+    /// The status of a task, or why there is none. See the guide on [ids](crate::guide::ids).
     ///
     /// # Errors
     ///
@@ -216,6 +216,7 @@ impl Store {
     ///
     /// A pending task is cancelled at once. The worker of any other task sees the request in
     /// [`Task::cancel_requested`], and the state changes when the worker agrees.
+    /// See the guide on [cancellation](crate::guide::cancellation).
     ///
     /// # Errors
     ///

@@ -244,7 +244,7 @@ impl Store {
     /// Waits for a task to end.
     ///
     /// Resolves to the terminal status at once after the transition; to [`Absent`] if there is no such
-    /// task. Works on any runtime, and may be dropped at any time.
+    /// task. Works on any runtime, and may be dropped at any time. See the guide on [waiting](crate::guide::waiting).
     ///
     /// # Consistency
     ///
@@ -348,6 +348,7 @@ impl Store {
     }
 
     /// The statuses of a task as they change, from the present one to the terminal one: see [`Watch`].
+    /// See the guide on [waiting](crate::guide::waiting).
     ///
     /// ```
     /// use futures_util::StreamExt;

@@ -32,7 +32,7 @@ use crate::task::shared::SharedTask;
 ///
 /// A handle that is dropped before the task has ended leaves it `Failed`: with
 /// [`FailureReason::Panicked`] and the panic's message while the thread unwinds, otherwise with
-/// [`FailureReason::Lost`] (I10).
+/// [`FailureReason::Lost`] (I10). See the guide on [a task's life](crate::guide::lifecycle).
 ///
 /// ```
 /// use inflight::{Finish, NewTask, Store};
