@@ -1,6 +1,6 @@
-//! Task ids: a UUID that is an address.
+//! Task ids: UUIDs that contain an address.
 //!
-//! A minted id is a UUID version 8 (RFC 9562) that says where its task's line is, so that a poll needs
+//! A minted id is a UUID of version 8 (RFC 9562). It contains the address of its task's line, so a poll needs
 //! no hashing and no search:
 //!
 //! ```text
@@ -16,9 +16,9 @@
 //!      └─────┴───────┴────────────────────────────────────────────────────┘
 //! ```
 //!
-//! The tag is keyed, so an id cannot be guessed from another one, and an id that was once minted here
-//! can be told from one that never was without remembering it (I11). The generation counts the tenants
-//! of a slot, so an id is never minted twice (I7).
+//! The tag is a keyed hash. So an id cannot be guessed from another one, and the store can tell an id that it
+//! minted from one that it did not mint, without keeping either (I11). The generation counts the tenants of a
+//! slot, so an id is never minted twice (I7).
 
 use std::fmt;
 use std::hash::Hasher;
@@ -35,10 +35,10 @@ const TAG_BITS: u32 = 58;
 const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
 const SLOT_SHIFT: u32 = 16;
 
-// An unguessable part of at least 58 bits, and every bit of the 128 spoken for.
+// The part that cannot be guessed has at least 58 bits, and each of the 128 bits has a use.
 const _: () = assert!(TAG_BITS >= 58 && TAG_BITS + 32 + 32 + 4 + 2 == 128);
 
-/// Where a task is: its slot, and which tenant of it.
+/// The address of a task: its slot, and which tenant of the slot it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) slot: u32,
@@ -47,8 +47,8 @@ pub(crate) struct Address {
 
 /// The id of a task: 128 bits that print and parse as a UUID.
 ///
-/// Ids that the store mints are UUIDs of version 8 that carry their task's address; a client may bring
-/// a UUID of its own, of any version, to [`NewTask::id`](crate::NewTask::id).
+/// Ids that the store mints are UUIDs of version 8 and contain their task's address. A client may choose an
+/// id itself, a UUID of any version: see [`NewTask::id`](crate::NewTask::id).
 ///
 /// ```
 /// use inflight::TaskId;
@@ -92,30 +92,30 @@ impl TaskId {
         Self { hi, lo }
     }
 
-    /// The half that carries the tag: what a line is stamped with.
+    /// The half that contains the tag. It is the stamp of the task's line.
     #[inline(always)]
     pub(crate) const fn stamp(self) -> u64 {
         self.lo
     }
 
-    /// The half that carries the slot.
+    /// The half that contains the slot.
     #[inline(always)]
     pub(crate) const fn place(self) -> u64 {
         self.hi
     }
 
-    /// The address this id names, if it is one at all.
+    /// The address in this id. It has a meaning only in a minted id.
     pub(crate) const fn address(self) -> Address {
         Address { slot: self.slot(), generation: self.generation() }
     }
 
-    /// The slot this id names, if it is an address at all: a shift and a mask.
+    /// The slot in this id, by a shift and a mask. It has a meaning only in a minted id.
     #[inline(always)]
     pub(crate) const fn slot(self) -> u32 {
         (self.hi >> SLOT_SHIFT) as u32
     }
 
-    /// Which tenant of its slot this id names, if it is an address at all.
+    /// The generation in this id. It has a meaning only in a minted id.
     pub(crate) const fn generation(self) -> u32 {
         let low = self.hi & 0xFFF;
         let mid = self.hi >> 48;
@@ -162,7 +162,7 @@ impl FromStr for TaskId {
     }
 }
 
-/// What was parsed is not a UUID.
+/// The parsed text is not a UUID.
 ///
 /// ```
 /// # use inflight::TaskId;
@@ -179,7 +179,7 @@ impl fmt::Display for ParseIdError {
 
 impl std::error::Error for ParseIdError {}
 
-/// The key that makes the tags of one store's ids.
+/// Mints and verifies the ids of one store, with the key of their tags.
 pub(crate) struct Mint(SipHasher24);
 
 impl Mint {
@@ -197,7 +197,7 @@ impl Mint {
         TaskId::from_halves(hi, lo)
     }
 
-    /// Whether `id` is one that this key mints, whatever has become of it.
+    /// Whether `id` is one that this key mints. Its task may be gone.
     pub(crate) fn verifies(&self, id: TaskId) -> bool {
         id.has_address_form() && self.mint(id.slot(), id.generation()) == id
     }

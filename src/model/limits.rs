@@ -1,7 +1,7 @@
 //! The sizes that a store accepts. Pure.
 
-/// The greatest sizes that a store accepts; what is larger is refused with an error that names the size
-/// and the limit. Sizes are in bytes.
+/// The greatest sizes that a store accepts. Anything larger is refused with an error that names the size and
+/// the limit. Sizes are in bytes, except for the number of labels.
 ///
 /// ```
 /// use inflight::{Limits, NewTask, Store};
@@ -49,7 +49,7 @@ impl Default for Limits {
     }
 }
 
-/// What is larger than it may be.
+/// Which part of a task is larger than the limit.
 ///
 /// ```
 /// # use inflight::{ChangeError, NewTask, Oversized, Store};
@@ -90,16 +90,16 @@ pub enum Oversized {
 ///     panic!("it is");
 /// };
 /// assert_eq!((refused.size, refused.limit), (200, 128));
-/// assert_eq!(refused.to_string(), "the kind has 200 bytes; the store takes at most 128");
+/// assert_eq!(refused.to_string(), "the kind has 200 bytes; the limit is 128");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge {
-    /// What it is.
+    /// Which part is too large.
     pub what: Oversized,
-    /// How large it is.
+    /// Its size.
     pub size: usize,
-    /// How large it may be.
+    /// The greatest size that the store accepts.
     pub limit: usize,
 }
 
@@ -114,15 +114,15 @@ impl std::fmt::Display for TooLarge {
         let what = match self.what {
             Oversized::Kind => "the kind has",
             Oversized::Unit => "the unit has",
-            Oversized::Labels => "the labels are",
-            Oversized::LabelKey => "a label's key has",
-            Oversized::LabelValue => "a label's value has",
+            Oversized::Labels => "the number of labels is",
+            Oversized::LabelKey => "the key of a label has",
+            Oversized::LabelValue => "the value of a label has",
             Oversized::Message => "the message has",
             Oversized::MediaType => "the media type has",
             Oversized::Payload => "the payload has",
         };
         let unit = if self.what == Oversized::Labels { "" } else { " bytes" };
-        write!(f, "{what} {}{unit}; the store takes at most {}", self.size, self.limit)
+        write!(f, "{what} {}{unit}; the limit is {}", self.size, self.limit)
     }
 }
 

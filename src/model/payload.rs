@@ -1,4 +1,4 @@
-//! What a task leaves behind: a result or an error. Pure.
+//! What a task ends with: a result or an error. Pure.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,7 +29,7 @@ enum Bytes {
 }
 
 impl Payload {
-    /// `bytes` of this media type.
+    /// A payload of `bytes`, with this media type.
     ///
     /// ```
     /// # use inflight::Payload;
@@ -40,7 +40,7 @@ impl Payload {
         Self { media_type: media_type.into(), bytes: Bytes::Shared(bytes.into().into()) }
     }
 
-    /// Nothing: what `()` converts to. A task that ends with it has no result to read.
+    /// The payload that means "none"; `()` converts to it. A task that ends with it has no result or error.
     ///
     /// ```
     /// # use inflight::Payload;
@@ -51,7 +51,7 @@ impl Payload {
         Self { media_type: Cow::Borrowed(""), bytes: Bytes::Static(&[]) }
     }
 
-    /// Whether this is [`Payload::none`]. (An empty text is not: it has a media type.)
+    /// Whether this is [`Payload::none`]. (An empty text is not, because it has a media type.)
     ///
     /// ```
     /// # use inflight::Payload;
@@ -73,7 +73,7 @@ impl Payload {
         &self.media_type
     }
 
-    /// The bytes themselves.
+    /// The bytes.
     ///
     /// ```
     /// # use inflight::Payload;

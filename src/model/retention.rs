@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::model::state::State;
 
-/// How long terminal tasks stay readable: by outcome, by age and by count (I9).
+/// How long terminal tasks are kept: by outcome, by age and by count.
 ///
-/// Ages count from the instant at which a task became terminal. A live task is never touched, however
-/// old it is.
+/// Ages count from the instant at which a task became terminal. A live task is never removed, however old it
+/// is.
 ///
 /// The default keeps successes and cancellations for 10 minutes, failures for 24 hours, and any number
 /// of each. See the guide on [retention](crate::guide::retention).
@@ -27,17 +27,17 @@ pub struct Retention {
     keeps: [Keep; OUTCOMES],
 }
 
-/// How many kinds of outcome there are.
+/// The number of outcomes.
 pub(crate) const OUTCOMES: usize = 3;
 
-/// What is kept of one kind of outcome. `None` is no bound.
+/// The bounds for one outcome. `None` means no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Keep {
     pub(crate) age: Option<Duration>,
     pub(crate) count: Option<u64>,
 }
 
-/// The place of a terminal state among the kinds of outcome; `None` for a live one.
+/// The index of a terminal state among the outcomes; `None` for a live state.
 pub(crate) const fn outcome(state: State) -> Option<usize> {
     match state {
         State::Succeeded => Some(0),
@@ -139,7 +139,7 @@ impl Retention {
         &self.keeps
     }
 
-    /// What is kept of the tasks that ended in `state`.
+    /// The bounds for tasks that ended in `state`.
     pub(crate) const fn keep(&self, state: State) -> Keep {
         match outcome(state) {
             Some(0) => self.keeps[0],

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Where a task is in its life.
+/// The state of a task.
 ///
 /// ```text
 ///            ┌────────────── retry ──────────────┐
@@ -26,22 +26,22 @@ use std::str::FromStr;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// Created, or put back by a retry; nobody works on it yet.
+    /// Created, or set back by a retry. No worker works on it yet.
     Pending,
-    /// A worker is at it.
+    /// A worker works on it.
     Running,
-    /// A worker holds it and waits for something outside, for example for input.
+    /// Its worker waits for something outside, for example for input.
     Blocked,
-    /// Terminal: it worked. The result can be read.
+    /// Terminal: the work succeeded. The result can be read.
     Succeeded,
-    /// Terminal: it did not work. The error can be read, and the [`FailureReason`] says what kind.
+    /// Terminal: the work failed. The error can be read, and the [`FailureReason`] says what kind it was.
     Failed,
-    /// Terminal: it was given up on request.
+    /// Terminal: the task was cancelled.
     Cancelled,
 }
 
 impl State {
-    /// All six, in the order of a task's life.
+    /// All six states, in the order of a task's life.
     ///
     /// ```
     /// # use inflight::State;
@@ -61,7 +61,7 @@ impl State {
         matches!(self, State::Succeeded | State::Failed | State::Cancelled)
     }
 
-    /// Whether a task may go from this state to `to`. (`Running` or `Blocked` to `Pending` is a retry.)
+    /// Whether a task may change from this state to `to`. (`Running` or `Blocked` to `Pending` is a retry.)
     ///
     /// ```
     /// # use inflight::State;
@@ -112,7 +112,7 @@ impl FromStr for State {
     }
 }
 
-/// What was parsed is not the name of a [`State`].
+/// The parsed text is not the name of a [`State`].
 ///
 /// ```
 /// # use inflight::State;
@@ -143,7 +143,7 @@ pub enum FailureReason {
     Error,
     /// The worker panicked.
     Panicked,
-    /// The worker went away: its handle was dropped unfinished, or its lease ran out.
+    /// The worker vanished: its handle was dropped before the task had ended, or its lease ran out.
     Lost,
     /// The work took longer than it was allowed to.
     TimedOut,
@@ -152,7 +152,7 @@ pub enum FailureReason {
 }
 
 impl FailureReason {
-    /// All of them.
+    /// All reasons.
     ///
     /// ```
     /// # use inflight::FailureReason;
@@ -190,7 +190,7 @@ impl fmt::Display for FailureReason {
     }
 }
 
-/// Why a poll found nothing (I11).
+/// Why a poll found no task. The store can tell the two cases apart for every id that it minted.
 ///
 /// ```
 /// use inflight::{Absent, NewTask, Store, TaskId};
@@ -209,11 +209,10 @@ impl fmt::Display for FailureReason {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Absent {
-    /// This store never minted the id. (A client's own id that is gone also reads as unknown: the
-    /// store keeps nothing about ids that others made up.)
+    /// This store never minted the id. (A client's own id is unknown, too, once its task is gone: the store
+    /// keeps nothing about ids that clients chose.)
     Unknown,
-    /// The task was here, and is not any more; with the reason as long as its line has not been used
-    /// again.
+    /// The task was in this store and is gone. The reason is `None` once the task's line has been used again.
     Gone(Option<GoneReason>),
 }
 
@@ -233,9 +232,9 @@ pub enum Absent {
 pub enum GoneReason {
     /// It had been terminal for as long as retention keeps such tasks.
     Expired,
-    /// More terminal tasks of its kind were stored than retention keeps, and it was the oldest.
+    /// More tasks with its outcome were stored than retention keeps, and it was the oldest of them.
     Evicted,
-    /// [`Store::remove`](crate::Store::remove) took it out.
+    /// It was removed by [`Store::remove`](crate::Store::remove).
     Removed,
 }
 

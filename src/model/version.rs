@@ -1,14 +1,14 @@
-//! The ordered token of what was observed of a task. Pure.
+//! The version of a task: an ordered token of what was observed. Pure.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What of a task's history a [`Status`](crate::Status) has seen (I5).
+/// An ordered token that says which part of a task's history a [`Status`](crate::Status) shows.
 ///
-/// Of two versions of one task the greater one was observed later, and every observable change makes a
-/// greater one. Versions of different tasks have nothing to say to each other. A task that reuses the
-/// id of an earlier one, before or after a restart, starts above all versions of the earlier one; so the
-/// token serves as an ETag, as an SSE event id and as a cursor to wait from.
+/// Of two versions of one task, the greater one is the later one, and every observable change results in a
+/// greater version. The order of versions of different tasks has no meaning. A task that reuses the id of an
+/// earlier one, before or after a restart, starts above all versions of the earlier one. So the token serves
+/// as an ETag, as the id of an SSE event and as a cursor to wait from.
 ///
 /// It prints and parses as a token of hexadecimal digits and hyphens.
 ///
@@ -28,11 +28,11 @@ use std::str::FromStr;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
-    /// The incarnation of the store, and with a client's id the tenancy of that id.
+    /// The incarnation of the store; for a client's id, plus the tenancy of that id.
     epoch: u64,
-    /// Transitions and cold changes.
+    /// Grows with transitions and cold changes.
     sequence: u64,
-    /// Progress since the last of those.
+    /// The progress, which grows while the sequence stays the same.
     done: u64,
 }
 
@@ -53,7 +53,7 @@ impl FromStr for Version {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.split('-').map(|part| {
-            // `from_str_radix` would take a sign, capitals and leading zeros: other spellings of one token.
+            // `from_str_radix` accepts a sign, capitals and leading zeros, too: other spellings of one token.
             let canonical = part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
                 && (part == "0" || !part.starts_with('0'));
             u64::from_str_radix(part, 16).ok().filter(|_| canonical)
@@ -67,7 +67,7 @@ impl FromStr for Version {
     }
 }
 
-/// What was parsed is not a [`Version`] that a store printed.
+/// The parsed text is not a [`Version`] as a store prints it.
 ///
 /// ```
 /// # use inflight::Version;
@@ -78,7 +78,7 @@ pub struct ParseVersionError(());
 
 impl fmt::Display for ParseVersionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a version is three hexadecimal numbers with hyphens between, as a status printed it")
+        f.write_str("a version is three hexadecimal numbers separated by hyphens, as the store prints it")
     }
 }
 
