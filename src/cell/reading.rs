@@ -1,10 +1,10 @@
-//! What a read of a line found. Pure.
+//! The result of reading a line. Pure.
 
 use super::{COUNT_MASK, KNOWN, Word};
 use crate::model::clock::Stamp;
 
-/// What one read of a line found, all from one instant: the fields as they stood there. A poller that
-/// needs only some of them pays for taking apart only those.
+/// The result of one read of a line: its fields as they are stored, all from one instant. A field is decoded
+/// when it is asked for, so a poller pays only for those that it needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Reading {
     pub(super) word: Word,
@@ -15,7 +15,7 @@ pub(crate) struct Reading {
     pub(super) updated: u64,
 }
 
-/// A `Reading` on its way out of a function that is not inlined.
+/// A `Reading` in the form in which a function that is not inlined returns it.
 pub(crate) type ReadingWords = [u64; 6];
 
 impl Reading {

@@ -1,8 +1,8 @@
 //! The table of lines, and its free list.
 //!
-//! Lines are *type-stable*: they exist as long as the table and are never anything but lines, only
-//! stamped anew for the next tenant. So a reader needs no guard: every slot number in range names a line,
-//! and the stamp says whose it is.
+//! Lines are *type-stable*: they exist as long as the table and are never anything but lines. A new tenant
+//! only brings a new stamp. So a reader needs no guard: every slot number in range denotes a line, and the
+//! stamp identifies its tenant.
 //!
 //! The lines lie in one flat array, each on one cache line. The system commits the memory when it is first
 //! written to, so a line that was never used costs only address space.
@@ -24,7 +24,7 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering, STRIPES, aligned, lock, strip
 /// ```
 pub const MAX_CAPACITY: usize = 1 << 28;
 
-/// Where a line begins: the number of its first word.
+/// Where a line begins: the index of its first word.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place(u32);
 
@@ -32,13 +32,13 @@ const _: () = assert!(MAX_CAPACITY * WORDS + WORDS <= u32::MAX as usize);
 
 pub(crate) struct Table {
     words: Box<[AtomicU64]>,
-    /// How many words to skip for the first line to begin a cache line.
+    /// How many words come before the first line, so that it begins a cache line.
     skip: u8,
     lines: u32,
-    /// How many lines have ever been taken: the next one that has not.
+    /// The slot of the next line that was never taken. It is `lines` or more once all have been taken.
     fresh: CachePadded<AtomicU64>,
-    /// The free list of each stripe. A line goes back to the stripe that took it, so threads that create
-    /// tasks do not contend.
+    /// The free list of each stripe. A line returns to the stripe that took it, so threads that create tasks
+    /// do not contend.
     free: Box<[Arc<FreeList>]>,
 }
 
@@ -59,25 +59,26 @@ impl Table {
         self.lines
     }
 
-    /// How many lines have ever been used.
+    /// How many lines have ever been taken.
     pub(crate) fn used(&self) -> u32 {
-        // Relaxed: a bound for a walk. A caller that needs a certain line has learned of it by other means.
+        // Relaxed: a bound for a loop over the lines. A caller that needs a certain line has learned of it by
+        // other means.
         u32::try_from(self.fresh.load(Ordering::Relaxed)).map_or(self.lines, |used| used.min(self.lines))
     }
 
     /// The line of `slot`, if there is one.
     #[inline(always)]
     pub(crate) fn cell(&self, slot: u32) -> Option<Cell<'_>> {
-        // Where it would, `first` must not wrap around.
+        // With a smaller `usize`, `first` could wrap around.
         if usize::BITS < u64::BITS && slot >= self.lines {
             return None;
         }
         self.line(self.first(slot))
     }
 
-    /// Where the line of `slot` begins, for callers that return to it often.
+    /// Where the line of `slot` begins, for callers that use it often.
     pub(crate) fn place(&self, slot: u32) -> Place {
-        // All lines begin below this (see above); a place beyond them is no line.
+        // All lines begin below `u32::MAX` (see the assertion above), and there is no line at that place.
         Place(u32::try_from(self.first(slot)).unwrap_or(u32::MAX))
     }
 
@@ -119,7 +120,7 @@ impl Table {
         }
     }
 
-    /// Takes a free line from any stripe that has one. It holds all lists at once, so `None` means that there
+    /// Takes a free line from any stripe that has one. It locks all lists at once, so `None` means that there
     /// was a moment at which no line was free.
     #[cold]
     fn take_from_any(&self) -> Option<u32> {
@@ -128,8 +129,8 @@ impl Table {
     }
 
     fn take_fresh(&self) -> Option<u32> {
-        // Relaxed, both: the counter hands out numbers and publishes nothing with them. The first load
-        // keeps it from growing without end while the table is full.
+        // Relaxed, both: the counter assigns numbers and publishes nothing with them. The first load keeps it
+        // from growing without bound while the table is full.
         if self.fresh.load(Ordering::Relaxed) >= u64::from(self.lines) {
             return None;
         }
@@ -144,8 +145,9 @@ impl fmt::Debug for Table {
     }
 }
 
-/// Used lines that are free again, first in, first out, so that the reason why a task is gone can be told for
-/// as long as possible (I11). Its lock is a leaf: no other lock is taken under it.
+/// Lines that were used and are free again. First in, first out, so that the reason why a task is gone stays
+/// known for as long as possible (I11). Its lock is a leaf: no lock of another kind is taken under it, and
+/// only `take_from_any` takes several, in the order of the stripes.
 #[derive(Default)]
 struct FreeList(CachePadded<Mutex<VecDeque<u32>>>);
 
@@ -208,7 +210,7 @@ mod tests {
         table.cell(0).unwrap().occupy(first, None, NOW, false);
         assert!(table.take(&mint).is_none(), "taken");
         table.cell(0).unwrap().vacate(GoneReason::Removed);
-        assert!(table.take(&mint).is_none(), "vacated, but somebody holds it");
+        assert!(table.take(&mint).is_none(), "vacated, but still owned");
         drop(tenancy);
         let tenancy = table.take(&mint).unwrap();
         let second = tenancy.key();
@@ -233,14 +235,14 @@ mod tests {
         let (first, taken) = elsewhere(4);
         assert_eq!((taken.len(), home(first)), (3, 0));
         drop(taken);
-        assert_eq!(home(first), 3, "given back where they were taken");
+        assert_eq!(home(first), 3, "returned to the stripe that took them");
         let others: Vec<_> = (0..4).map(|_| elsewhere(1)).collect();
         assert_eq!(others.iter().map(|(_, taken)| taken.len()).collect::<Vec<_>>(), [1, 1, 1, 0]);
         for (stripe, taken) in others {
             let before = home(stripe);
             let count = taken.len();
             drop(taken);
-            assert_eq!(home(stripe), before + count, "and so are those that were another's before");
+            assert_eq!(home(stripe), before + count, "also a line that another stripe had before");
         }
     }
 }

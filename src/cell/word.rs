@@ -7,12 +7,12 @@
 //! └────────────────────────────────────────┴────────────┴─┴─┴─┴─┴──────┴──────┘
 //! ```
 //!
-//! * *state*: 0 is vacant, 1–6 are the [`State`]s. *reason*: of a failure, or why a vacant line was left.
-//! * *C*: cancellation was requested. *O*: someone observes the task (a parent, a watcher, a feed), so
-//!   its progress is worth sampling. *S*: dirty, it is on the keeper's list. O and S are no part of
-//!   what a poller observes.
-//! * *sequence* grows with every observable change except progress, and goes on growing from one tenant
-//!   of the line to the next: a word never comes back (I5, I7).
+//! * *state*: 0 is vacant, 1–6 are the [`State`]s. *reason*: of a failure, or why the line was vacated.
+//! * *C*: cancellation was requested. *O*: observed, a parent, a watcher or a feed reader wants to know the
+//!   task's progress. *S*: dirty, the task is on the keeper's list of tasks to be sampled. O and S are no
+//!   part of what a poller observes.
+//! * *sequence* grows with every observable change except progress, and keeps growing from one tenant of
+//!   the line to the next. So, apart from O and S, no earlier value of the word returns (I5, I7).
 
 use crate::model::state::{FailureReason, GoneReason, State};
 
@@ -27,16 +27,16 @@ const ATTEMPT_MASK: u64 = ((1 << ATTEMPT_BITS) - 1) << ATTEMPT_SHIFT;
 const SEQUENCE_SHIFT: u32 = ATTEMPT_SHIFT + ATTEMPT_BITS;
 const SEQUENCE_ONE: u64 = 1 << SEQUENCE_SHIFT;
 
-/// The sequence numbers that a task may use up on anything but its end.
+/// From this sequence number on, a task can only end.
 const SEQUENCE_LAST: u64 = (u64::MAX >> SEQUENCE_SHIFT) - 16;
 
-/// A line whose sequence has come this far takes no further tenant.
+/// From this sequence number on, a line takes no further tenant.
 const SEQUENCE_TENANCY: u64 = SEQUENCE_LAST / 2;
 
 const _: () = assert!(SEQUENCE_SHIFT == 25 && STATE_MASK >= State::ALL.len() as u64);
 const _: () = assert!(FailureReason::ALL.len() < 8);
 
-/// How often a task may be tried, the first attempt included.
+/// The greatest number of attempts of a task, the first one included.
 ///
 /// ```
 /// # use inflight::MAX_ATTEMPTS;
@@ -48,12 +48,12 @@ pub const MAX_ATTEMPTS: u32 = (1 << ATTEMPT_BITS) - 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Word(u64);
 
-/// Why a word cannot be changed as asked.
+/// Why a word cannot be changed as requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The line has no tenant (any more).
     Vacant,
-    /// The table of transitions does not have it.
+    /// The table of transitions does not contain the transition.
     Transition { from: State },
     /// [`MAX_ATTEMPTS`] have been made.
     Attempts,
@@ -154,7 +154,7 @@ impl Word {
         self.0 & Self::DIRTY != 0
     }
 
-    /// Whether the two are the same to a poller.
+    /// Whether a poller observes the two words as the same.
     #[inline(always)]
     pub(crate) const fn looks_like(self, other: Word) -> bool {
         (self.0 ^ other.0) & !UNSEEN == 0
@@ -170,7 +170,7 @@ impl Word {
         Word(self.0 | Self::OBSERVED)
     }
 
-    /// The next sequence number, with the state, reason, attempt and flags as they are.
+    /// The word with the next sequence number, and with the same state, reason, attempt and flags.
     const fn next(self) -> Word {
         Word(self.0.wrapping_add(SEQUENCE_ONE))
     }
@@ -210,7 +210,7 @@ impl Word {
         }
     }
 
-    /// The word after cancellation was requested; the same word if it had been already.
+    /// The word after cancellation was requested; the same word if it had been requested before.
     pub(crate) const fn with_cancel_requested(self) -> Result<Word, Refusal> {
         match self.changed() {
             Ok(_) if self.cancel_requested() => Ok(self),
@@ -219,8 +219,8 @@ impl Word {
         }
     }
 
-    /// The word after a transition to `to`, where the table has it. A transition to `Pending` is a
-    /// retry; `reason` goes with `Failed`.
+    /// The word after a transition to `to`, if the table contains it. A transition to `Pending` is a retry.
+    /// A `reason` is given only with `Failed`.
     pub(crate) fn transition_to(self, to: State, reason: Option<FailureReason>) -> Result<Word, Refusal> {
         let from = self.state().ok_or(Refusal::Vacant)?;
         if !from.allows(to) {

@@ -1,5 +1,5 @@
-//! Tasks by state, in sharded counters: each transition adds to its thread's stripe, and a read sums the
-//! stripes, of which there are always as many (I12).
+//! The number of tasks by state, in sharded counters. A transition adds to the stripe of its thread, and a
+//! read sums the stripes, whose number is constant (I12).
 
 use crossbeam_utils::CachePadded;
 
@@ -10,7 +10,8 @@ use crate::sync::{AtomicU64, Ordering, STRIPES, stripe};
 ///
 /// # Consistency
 ///
-/// Exact while nothing changes. In between, each transition that is under way may be counted or not.
+/// The numbers are exact while no task changes. A task that changes its state during the call may be counted
+/// in its old state, in its new one, in both or in neither.
 ///
 /// ```
 /// use inflight::{NewTask, State, Store};
@@ -33,7 +34,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// How many are in `state`.
+    /// The number of tasks in `state`.
     ///
     /// ```
     /// # use inflight::{NewTask, State, Store};
@@ -47,7 +48,7 @@ impl Counts {
         self.by_state.get(state as usize).copied().unwrap_or(0)
     }
 
-    /// How many there are.
+    /// The number of tasks in all states.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -61,7 +62,7 @@ impl Counts {
         self.by_state.iter().sum()
     }
 
-    /// How many are not terminal.
+    /// The number of tasks that are not terminal.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -90,25 +91,25 @@ impl Tally {
         Self { stripes: (0..STRIPES).map(|_| zeros()).collect() }
     }
 
-    /// Counts one task from one state to another; `None` is outside the store.
+    /// Moves one task from one state to another. `None` is outside the store.
     pub(crate) fn shift(&self, from: Option<State>, to: Option<State>) {
         let Some(stripe) = self.stripes.get(stripe()) else { return };
         for (state, by) in [(from, u64::MAX), (to, 1)] {
             if let Some(count) = state.and_then(|state| stripe.get(state as usize)) {
-                // Relaxed: a sum on its own, exact once its writers rest; it publishes nothing.
+                // Relaxed: an independent sum, exact while it has no writers. It publishes nothing.
                 count.fetch_add(by, Ordering::Relaxed);
             }
         }
     }
 
-    /// How many are in `state`.
+    /// The number of tasks in `state`.
     pub(crate) fn of(&self, state: State) -> u64 {
         let sum = self
             .stripes
             .iter()
             .filter_map(|stripe| stripe.get(state as usize))
-            // Relaxed: see `shift`. A stripe wraps around below zero, the sum over all does not, but
-            // for moments.
+            // Relaxed: see `shift`. A stripe may wrap around below zero. The sum over all stripes does so
+            // only for moments.
             .fold(0_u64, |sum, count| sum.wrapping_add(count.load(Ordering::Relaxed)));
         if sum > u64::MAX / 2 { 0 } else { sum }
     }

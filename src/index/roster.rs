@@ -1,5 +1,5 @@
 //! Tasks in the order of their creation. A list's cursor is a position in this order, so it stays valid while
-//! tasks come and go.
+//! tasks are created and removed.
 //!
 //! Each stripe has its own lock. A serial number is drawn under it, so the numbers of a stripe ascend. A list
 //! first reads the next number, and then takes each lock once. By then every lower number has been entered.
@@ -55,16 +55,16 @@ impl Roster {
         }
     }
 
-    /// How many have been entered, or are about to be: a list that begins now ends before this number.
+    /// The next serial number. A list that begins now ends before it.
     pub(crate) fn horizon(&self) -> u64 {
-        // Each lock once before the load, so a task that was entered earlier is below the horizon. A new reader
-        // of the feed relies on this (`feed.rs`): a create that entered its task before may have missed the
-        // reader, and has not noted the task in the feed.
+        // Each lock is taken once before the load, so a task that was entered earlier is below the horizon. A
+        // new reader of the feed relies on this (`feed.rs`): a create that entered its task before may have
+        // missed the reader, and has not noted the task in the feed.
         for stripe in &self.stripes {
             drop(lock(stripe));
         }
         // Relaxed: the locks that the list takes next order it against the entries. The thread that drew a
-        // number which this load sees still holds the stripe's lock, or has made the entry.
+        // number which this load sees still holds the stripe's lock, or has added the entry.
         self.next.load(Ordering::Relaxed)
     }
 

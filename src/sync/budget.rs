@@ -1,7 +1,7 @@
-//! How many operations a call does on memory that threads share. Only with `--cfg inflight_budget`, for
-//! the tests of the budgets.
+//! Counts the operations that a call does on memory that threads share. Only with `--cfg inflight_budget`,
+//! for the tests of the budgets.
 //!
-//! The counts are the calling thread's own, so nothing that runs beside is counted.
+//! Each thread has its own counts, so what other threads do meanwhile is not counted.
 
 use std::cell::Cell;
 use std::ops::Sub;
@@ -17,7 +17,7 @@ pub struct Operations {
     pub exchanges: u64,
     /// Fences.
     pub fences: u64,
-    /// Locks taken. Each is an exchange to take it and one to let it go, at least.
+    /// Locks taken. Each costs at least one exchange to take it and one to release it.
     pub locks: u64,
     /// Operations on a DashMap: a hash, and the lock of a shard.
     pub map: u64,
@@ -43,7 +43,7 @@ thread_local! {
 /// Notes an operation of the calling thread.
 #[inline]
 pub(crate) fn note(operation: Operation) {
-    // A thread that goes away is not measured any more.
+    // A thread that is ending is not measured any more.
     let _ = DONE.try_with(|done| {
         let mut now = done.get();
         *match operation {
@@ -58,7 +58,7 @@ pub(crate) fn note(operation: Operation) {
     });
 }
 
-/// What `work` returns, and the operations that it did on this thread.
+/// Calls `work`. Returns its result, and the operations that it did on this thread.
 pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Operations) {
     let before = DONE.get();
     let result = work();

@@ -1,4 +1,4 @@
-//! The real thing, counted: each operation is noted for the thread that does it (`budget.rs`).
+//! The atomics of `std`, counted: each operation is noted for the thread that does it (`budget.rs`).
 //!
 //! Locks and maps are noted where they are used: in `lock`, and in `registry.rs`.
 
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64 as RealI64, AtomicU64 as RealU64, Ordering};
 
 use crate::sync::budget::{Operation, note};
 
-/// An atomic and its operations, as far as the store uses them.
+/// An atomic, with those operations that the store uses.
 macro_rules! counted {
     ($name:ident, $real:ident, $value:ty) => {
         #[derive(Debug)]
@@ -87,7 +87,7 @@ macro_rules! counted {
                 self.0.compare_exchange_weak(from, to, success, failure)
             }
 
-            /// A load and an exchange a round, as in `std`.
+            /// One load, and one exchange for each round, as in `std`.
             pub(crate) fn fetch_update(
                 &self,
                 success: Ordering,
@@ -111,7 +111,7 @@ counted!(AtomicU64, RealU64, u64);
 counted!(AtomicI64, RealI64, i64);
 
 /// A fence.
-#[allow(dead_code, reason = "the store has no fence; one that it gets is counted")]
+#[allow(dead_code, reason = "the store has no fence; if it gets one, that is counted")]
 pub(crate) fn fence(order: Ordering) {
     note(Operation::Fence);
     std::sync::atomic::fence(order);

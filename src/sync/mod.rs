@@ -1,17 +1,17 @@
-//! The one place that names atomics, locks and maps: this folder.
+//! The only folder that names atomics, locks and maps.
 //!
 //! Every folder may use it. It uses none.
 //!
-//! Everything concurrent in the crate comes from here, so that a checker can take the place of the real
-//! thing without the rest of the code knowing. (What no checker looks at has std's: the keeper's thread is
-//! stopped by a lock of its own, and what never changes is shared by std's `Arc`.)
+//! All atomics, locks and maps of the crate come from here, so that a checker can replace them without any
+//! change elsewhere. (What no checker examines comes from `std` directly: the lock by which the keeper's
+//! thread is stopped, and the `Arc` of what never changes.)
 //!
-//! | `--cfg` | what takes its place |
+//! | `--cfg` | what is used |
 //! | --- | --- |
-//! | none | nothing: `std` and DashMap |
-//! | `inflight_loom` | loom: all orders of a small model, weak ones included |
+//! | none | `std` and DashMap |
+//! | `inflight_loom` | loom: all executions of a small model, with weak memory orderings |
 //! | `inflight_shuttle` | shuttle: random schedules of the whole store (`sync/scheduled.rs`) |
-//! | `inflight_budget` | the real thing, counted (`sync/counted.rs`) |
+//! | `inflight_budget` | `std` and DashMap, with their operations counted (`sync/counted.rs`) |
 
 #[cfg(inflight_budget)]
 pub mod budget;
@@ -21,8 +21,8 @@ mod real {
     pub(crate) use std::sync::atomic::{AtomicI64, AtomicU64};
     pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
 
-    /// `len` atomics, all zero, that cost no memory until they are touched: the allocator maps zero
-    /// pages for a large zeroed allocation, and nothing here writes to them.
+    /// `len` atomics, all zero. They cost no memory until they are first used: the allocator maps zero pages
+    /// for a large zeroed allocation, and nothing here writes to them.
     pub(crate) fn zeroed(len: usize) -> Option<Box<[AtomicU64]>> {
         bytemuck::allocation::try_zeroed_slice_box(len).ok()
     }
@@ -41,7 +41,7 @@ mod scheduled;
 #[cfg(inflight_shuttle)]
 pub(crate) use scheduled::*;
 
-/// What real threads share, counted or not.
+/// What is the same for real threads, counted or not.
 #[cfg(not(any(inflight_loom, inflight_shuttle)))]
 mod threaded {
     pub(crate) use std::sync::atomic::Ordering;
@@ -54,7 +54,7 @@ mod threaded {
 
     pub(crate) fn dash_map<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {
         let hasher = foldhash::quality::RandomState::default();
-        // Counted, it has room from the start: that it grows now and then is no call's own allocation.
+        // The counted map is large from the start, so that its occasional growth is not counted for a call.
         DashMap::with_capacity_and_hasher(if cfg!(inflight_budget) { 1 << 14 } else { 0 }, hasher)
     }
 
@@ -64,12 +64,12 @@ mod threaded {
     std::thread_local! {
         static STRIPE: usize = {
             static NEXT: AtomicUsize = AtomicUsize::new(0);
-            // Relaxed: it hands out numbers, and publishes nothing with them.
+            // Relaxed: it assigns numbers, and publishes nothing with them.
             NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES
         };
     }
 
-    /// The stripe of the calling thread: always the same one, and threads take them in turn.
+    /// The stripe of the calling thread. A thread keeps its stripe, and new threads take the stripes in turn.
     pub(crate) fn stripe() -> usize {
         STRIPE.with(|stripe| *stripe)
     }
@@ -78,10 +78,10 @@ mod threaded {
 #[cfg(not(any(inflight_loom, inflight_shuttle)))]
 pub(crate) use threaded::*;
 
-/// How ids are hashed where the store does so itself: seeded at random, since clients choose ids.
+/// How the store itself hashes ids: with a random seed, because clients choose ids.
 #[cfg(not(any(inflight_loom, inflight_shuttle)))]
 pub(crate) type Hashing = foldhash::fast::RandomState;
-/// How ids are hashed, the same way each time: an execution must be repeatable.
+/// How the store itself hashes ids: with a fixed seed, because an execution must be repeatable.
 #[cfg(any(inflight_loom, inflight_shuttle))]
 pub(crate) type Hashing = foldhash::fast::FixedState;
 
@@ -97,7 +97,7 @@ mod once {
             Self(OnceLock::new())
         }
 
-        /// What was set first stays.
+        /// Sets the value, unless it is set already.
         pub(crate) fn set(&self, value: T) {
             let _ = self.0.set(value);
         }
@@ -128,7 +128,7 @@ mod once {
 
         pub(crate) fn set(&self, value: T) {
             let _ = self.value.set(value);
-            // Release: pairs with the Acquire load in `get`, as std's do.
+            // Release: pairs with the Acquire load in `get`, as in std.
             self.is_set.store(1, Ordering::Release);
         }
 
@@ -141,7 +141,7 @@ mod once {
 
 pub(crate) use once::Once;
 
-/// Threads park and are named by this; and randomness that a replay must be able to repeat.
+/// Threads, and random bytes that a replay must be able to repeat.
 #[cfg(not(inflight_shuttle))]
 mod outside {
     pub(crate) use std::thread;
@@ -157,7 +157,7 @@ mod model {
     pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU64, Ordering};
     pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
 
-    /// One stripe: a model has few threads, and each atomic costs it states.
+    /// One stripe: a model has few threads, and each further atomic adds states.
     pub(crate) const STRIPES: usize = 1;
 
     pub(crate) fn stripe() -> usize {
@@ -172,9 +172,9 @@ mod model {
 #[cfg(inflight_loom)]
 pub(crate) use model::*;
 
-/// So many units of `words` atomics each, as [`zeroed`], and how many words to skip for the first unit to
-/// begin at a multiple of its size: so none lies across two cache lines. (What stands in for an atomic in
-/// a model has another size, and no line.)
+/// `units` units of `words` atomics each, all zero (see [`zeroed`]), and how many words to skip so that the
+/// first unit begins at a multiple of its size. Then no unit crosses a cache line. (In a loom model an atomic
+/// has another size, and alignment does not matter.)
 pub(crate) fn aligned(units: usize, words: usize) -> Option<(Box<[AtomicU64]>, usize)> {
     let all = zeroed(units * words + words - 1)?;
     let past = all.as_ptr().addr() / size_of::<u64>() % words;
@@ -182,8 +182,8 @@ pub(crate) fn aligned(units: usize, words: usize) -> Option<(Box<[AtomicU64]>, u
     Some((all, skip))
 }
 
-/// Locks `mutex`, poisoned or not: no code of a user runs under any lock of this crate, so what a
-/// poisoned lock guards is whole.
+/// Locks `mutex`, even if it is poisoned. No user code runs under a lock of this crate, so what a poisoned
+/// lock guards is consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     #[cfg(inflight_budget)]
     crate::sync::budget::note(crate::sync::budget::Operation::Lock);
