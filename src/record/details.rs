@@ -14,8 +14,8 @@ use crate::record::status::Status;
 ///
 /// # Consistency
 ///
-/// Status and record are from one instant: the message is the one that the status's version goes with,
-/// and a result or error is there if and only if the state is terminal and it was given (I4).
+/// Status and record are from one instant: the message belongs to the version of the status, and there is a
+/// result or error if and only if the task has ended with one.
 ///
 /// ```
 /// use inflight::{NewTask, Store};
@@ -56,7 +56,7 @@ impl Details {
         self.status
     }
 
-    /// What sort of work it is.
+    /// The kind of work.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -70,7 +70,7 @@ impl Details {
         &self.kind
     }
 
-    /// What the unit of progress is called.
+    /// The name of the unit of progress.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -128,7 +128,7 @@ impl Details {
         self.traits.as_ref()?.parent.map(|parent| parent.id)
     }
 
-    /// For how long the task is kept after its end, where it has a time of its own.
+    /// How long the task is kept after its end, if it was created with a time of its own.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What can be refused, and why. Each error names the value and the limit, or the state that it found;
-//! and where one is returned, nothing was changed.
+//! The errors. Each one names the value and the limit, or the state that was found. Where one is returned,
+//! nothing was changed.
 
 use std::error::Error;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::model::payload::Payload;
 use crate::model::state::{Absent, State};
 use crate::record::status::Status;
 
-/// A store cannot be built like that.
+/// A store could not be built.
 ///
 /// ```
 /// # use inflight::{BuildError, MAX_CAPACITY, Store};
@@ -21,21 +21,21 @@ use crate::record::status::Status;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The capacity is 0 or above the greatest.
+    /// The capacity is 0, or greater than the limit.
     Capacity {
-        /// What was asked for.
+        /// The requested capacity.
         capacity: usize,
         /// [`MAX_CAPACITY`](crate::MAX_CAPACITY).
         limit: usize,
     },
     /// The interval of the keeper's tick is 0.
     ZeroTick,
-    /// There is no memory for that many tasks.
+    /// There is not enough memory for that many tasks.
     OutOfMemory {
-        /// What was asked for.
+        /// The requested capacity.
         capacity: usize,
     },
-    /// The system gives no random bytes for the key of the ids.
+    /// The system does not provide random bytes for the key of the ids.
     NoRandomness(String),
     /// The keeper's thread cannot be started.
     NoThread(String),
@@ -48,8 +48,10 @@ impl fmt::Display for BuildError {
                 write!(f, "the capacity is {capacity}, but must be from 1 to {limit}")
             }
             BuildError::ZeroTick => f.write_str("the interval of the tick must not be 0"),
-            BuildError::OutOfMemory { capacity } => write!(f, "no memory for {capacity} tasks"),
-            BuildError::NoRandomness(why) => write!(f, "no random bytes for the key of the ids: {why}"),
+            BuildError::OutOfMemory { capacity } => write!(f, "not enough memory for {capacity} tasks"),
+            BuildError::NoRandomness(why) => {
+                write!(f, "the system does not provide random bytes for the key of the ids: {why}")
+            }
             BuildError::NoThread(why) => write!(f, "the keeper's thread cannot be started: {why}"),
         }
     }
@@ -57,7 +59,7 @@ impl fmt::Display for BuildError {
 
 impl Error for BuildError {}
 
-/// A task cannot be created like that.
+/// A task could not be created.
 ///
 /// ```
 /// # use inflight::{CreateError, NewTask, Store};
@@ -69,28 +71,28 @@ impl Error for BuildError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CreateError {
-    /// The store is full: it holds as many tasks as it has room for, or their handles have not let go. (The
-    /// place of a task whose progress was observed is free at the tick after it has gone.)
+    /// The store is full. A task that is gone still counts while a handle of it exists. (If its progress was
+    /// observed, it counts until the next tick.)
     Full {
-        /// How many tasks the store has room for.
+        /// How many tasks the store can hold.
         capacity: usize,
     },
-    /// The client's id is taken, or is one that this store has minted.
+    /// The client's id is in use, or this store minted it.
     DuplicateId(TaskId),
-    /// There is no such parent.
+    /// There is no task with the parent's id.
     UnknownParent(TaskId),
-    /// The parent has ended; a task that has ended gets no more children.
+    /// The parent has ended; a task that has ended cannot have more children.
     ParentEnded(Status),
-    /// A part of it is too large.
+    /// A part of the task is too large.
     TooLarge(TooLarge),
-    /// The total is out of the counter's range.
+    /// The total is greater than a counter can hold.
     TotalTooLarge {
-        /// What was asked for.
+        /// The requested total.
         total: u64,
         /// [`MAX_COUNT`](crate::MAX_COUNT).
         limit: u64,
     },
-    /// A lease of no time would be lost at once.
+    /// The lease is 0: the task would be lost at once.
     ZeroLease,
 }
 
@@ -98,16 +100,17 @@ impl fmt::Display for CreateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CreateError::Full { capacity } => {
-                write!(f, "the store is full: it has room for {capacity} tasks")
+                write!(f, "the store is full: its capacity is {capacity} tasks")
             }
-            CreateError::DuplicateId(id) => write!(f, "the id {id} is in use"),
-            CreateError::UnknownParent(id) => write!(f, "there is no task {id} to be the parent"),
+            CreateError::DuplicateId(id) => write!(f, "the id {id} is in use, or was minted by this store"),
+            CreateError::UnknownParent(id) => write!(f, "there is no task {id}, which is to be the parent"),
             CreateError::ParentEnded(status) => {
-                write!(f, "the parent {} has {}; it gets no more children", status.id(), status.state())
+                let (id, state) = (status.id(), status.state());
+                write!(f, "the parent {id} has ended ({state}), so it cannot have more children")
             }
             CreateError::TooLarge(too_large) => too_large.fmt(f),
             CreateError::TotalTooLarge { total, limit } => {
-                write!(f, "the total is {total}; a counter goes to {limit}")
+                write!(f, "the total is {total}; the limit is {limit}")
             }
             CreateError::ZeroLease => f.write_str("a lease must be longer than 0"),
         }
@@ -135,36 +138,36 @@ impl From<TooLarge> for CreateError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangeError {
-    /// The table of transitions does not have this one.
+    /// There is no transition from the state that was found to the requested one.
     NotAllowed {
         /// The state that was found.
         from: State,
-        /// The state that was asked for.
+        /// The requested state.
         to: State,
     },
-    /// The task has ended; nothing about it changes any more (I4).
+    /// The task has ended; nothing about it changes any more.
     Ended(State),
     /// The task is no longer in the store.
     Gone,
-    /// It has been tried as often as it can be.
+    /// The task has had as many attempts as it can have.
     TooManyAttempts {
         /// [`MAX_ATTEMPTS`](crate::MAX_ATTEMPTS).
         limit: u32,
     },
-    /// The task has changed so often (2³⁹ times) that only its end can still be told apart.
+    /// The task has changed so often (more than 10¹¹ times) that the only change left is its end.
     TooManyChanges,
     /// The message is too large.
     TooLarge(TooLarge),
-    /// The total is out of the counter's range.
+    /// The total is greater than a counter can hold.
     TotalTooLarge {
-        /// What was asked for.
+        /// The requested total.
         total: u64,
         /// [`MAX_COUNT`](crate::MAX_COUNT).
         limit: u64,
     },
-    /// More than that is done already.
+    /// More than the requested total is done already.
     TotalBelowDone {
-        /// What was asked for.
+        /// The requested total.
         total: u64,
         /// What is done.
         done: u64,
@@ -174,7 +177,7 @@ pub enum ChangeError {
 }
 
 impl ChangeError {
-    /// Why a word could not be changed; `to` is where a transition was to lead.
+    /// The error for a change of the word that was refused; `to` is the requested state, for a transition.
     pub(crate) fn refused(refusal: Refusal, to: Option<State>) -> Self {
         match (refusal, to) {
             (Refusal::Vacant, _) => ChangeError::Gone,
@@ -190,15 +193,15 @@ impl fmt::Display for ChangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ChangeError::NotAllowed { from, to } => write!(f, "a {from} task cannot become {to}"),
-            ChangeError::Ended(state) => write!(f, "the task has ended: it is {state}"),
+            ChangeError::Ended(state) => write!(f, "the task has already ended ({state})"),
             ChangeError::Gone => f.write_str("the task is no longer in the store"),
             ChangeError::TooManyAttempts { limit } => {
-                write!(f, "the task has been tried {limit} times, which is the limit")
+                write!(f, "the task has had {limit} attempts, which is the limit")
             }
-            ChangeError::TooManyChanges => f.write_str("the task has changed too often to change again"),
+            ChangeError::TooManyChanges => f.write_str("the task has changed too often; it can only end"),
             ChangeError::TooLarge(too_large) => too_large.fmt(f),
             ChangeError::TotalTooLarge { total, limit } => {
-                write!(f, "the total is {total}; a counter goes to {limit}")
+                write!(f, "the total is {total}; the limit is {limit}")
             }
             ChangeError::TotalBelowDone { total, done } => {
                 write!(f, "the total is {total}, but {done} is done already")
@@ -231,21 +234,21 @@ impl From<TooLarge> for ChangeError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProgressError {
-    /// The task is not being worked on: it has not been started, or not since its retry, or it has
-    /// ended, or it is gone.
+    /// The task is not being worked on: it has not been started, or not since its retry, or it has ended, or
+    /// it is gone.
     NotRunning,
-    /// The counter's range would be exceeded.
+    /// More would be done than a counter can hold.
     Overflow {
         /// What is done.
         done: u64,
         /// [`MAX_COUNT`](crate::MAX_COUNT).
         limit: u64,
     },
-    /// More than that is done already, and progress does not go back within an attempt.
+    /// More than that is done already, and progress never decreases within an attempt.
     Backwards {
         /// What is done.
         done: u64,
-        /// What it was to be set to.
+        /// The requested value.
         to: u64,
     },
 }
@@ -265,10 +268,10 @@ impl fmt::Display for ProgressError {
         match self {
             ProgressError::NotRunning => f.write_str("the task is not running, so nothing is counted"),
             ProgressError::Overflow { done, limit } => {
-                write!(f, "{done} is done, and a counter goes to {limit}")
+                write!(f, "{done} is done already, and the limit is {limit}")
             }
             ProgressError::Backwards { done, to } => {
-                write!(f, "{done} is done, and progress does not go back to {to}")
+                write!(f, "{done} is done already, so progress cannot be set to {to}")
             }
         }
     }
@@ -276,7 +279,7 @@ impl fmt::Display for ProgressError {
 
 impl Error for ProgressError {}
 
-/// A task could not be ended as asked.
+/// A task could not be ended as requested.
 ///
 /// ```
 /// # use inflight::{FinishError, NewTask, State, Store};
@@ -290,18 +293,18 @@ impl Error for ProgressError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FinishError {
-    /// The table of transitions does not have this one: only what has been started can succeed.
+    /// There is no such transition: only a task that has been started can succeed.
     NotAllowed {
         /// The state that was found.
         from: State,
-        /// The state that was asked for.
+        /// The requested state.
         to: State,
     },
-    /// The result or error is too large; here it is back.
+    /// The result or error is too large. It is returned.
     TooLarge {
-        /// How large, and how large it may be.
+        /// The size and the limit.
         too_large: TooLarge,
-        /// The payload.
+        /// The result or error.
         payload: Payload,
     },
     /// The task is no longer in the store.
@@ -344,7 +347,7 @@ impl fmt::Display for CancelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CancelError::Absent(absent) => absent.fmt(f),
-            CancelError::Ended(status) => write!(f, "the task has ended: it is {}", status.state()),
+            CancelError::Ended(status) => write!(f, "the task has already ended ({})", status.state()),
         }
     }
 }
@@ -366,7 +369,7 @@ impl Error for CancelError {}
 pub enum RemoveError {
     /// There is no such task.
     Absent(Absent),
-    /// The task has not ended; only terminal tasks are removed.
+    /// The task has not ended; only terminal tasks can be removed.
     Live(Status),
 }
 
@@ -383,7 +386,7 @@ impl fmt::Display for RemoveError {
 
 impl Error for RemoveError {}
 
-/// A list could not be made.
+/// The tasks could not be listed.
 ///
 /// ```
 /// # use inflight::{Filter, ListError, Store};
@@ -394,9 +397,9 @@ impl Error for RemoveError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ListError {
-    /// The cursor is another store's, or this one's before a restart.
+    /// The cursor is from another store, or from before a restart.
     StaleCursor,
-    /// A page of no tasks would never come to an end.
+    /// The page size is 0: the list would never end.
     EmptyPage,
 }
 
@@ -404,7 +407,7 @@ impl fmt::Display for ListError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             ListError::StaleCursor => "the cursor is from another store, or from before a restart",
-            ListError::EmptyPage => "a page must have room for at least one task",
+            ListError::EmptyPage => "the page size must be at least 1",
         })
     }
 }

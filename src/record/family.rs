@@ -1,15 +1,15 @@
-//! A parent's aggregate over its children: kept as they change, not summed when asked (I12).
+//! The sums over a parent's children. They are updated when a child changes, not computed when read (I12).
 
 use crate::model::state::State;
 use crate::sync::{AtomicU64, Ordering};
 
-/// What a parent's children add up to. Children that have expired or were removed still count.
+/// The sums over a parent's children. Children that have expired or were removed still count.
 ///
 /// # Consistency
 ///
-/// Exact while no child changes and one tick has passed since the last progress. In between each figure
-/// is one that was right within the last tick: transitions and totals count at once, progress is sampled
-/// by the keeper; the figures may be from slightly different moments.
+/// The sums are exact while no child changes and one tick has passed since the last progress. At other times
+/// each figure was right at a moment within the last tick: transitions and totals count at once, and the
+/// keeper samples progress. The figures may be from slightly different moments.
 ///
 /// ```
 /// use inflight::{NewTask, State, Store};
@@ -37,7 +37,7 @@ pub struct Children {
 }
 
 impl Children {
-    /// How many children are, or ended, in `state`.
+    /// The number of children that are in `state`, or that ended in it and are gone.
     ///
     /// ```
     /// # use inflight::{NewTask, State, Store};
@@ -53,7 +53,7 @@ impl Children {
         self.by_state.get(state as usize).copied().unwrap_or(0)
     }
 
-    /// How many children there are and were.
+    /// The number of children, those that are gone included.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -71,7 +71,7 @@ impl Children {
         self.by_state.iter().sum()
     }
 
-    /// How many children are not terminal.
+    /// The number of children that are not terminal.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -88,7 +88,7 @@ impl Children {
         State::ALL.into_iter().filter(|state| !state.is_terminal()).map(|state| self.in_state(state)).sum()
     }
 
-    /// What is done, over all children. Sums are right as long as they fit 64 bits.
+    /// How much is done, summed over all children. The sum is right as long as it fits in 64 bits.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -106,8 +106,8 @@ impl Children {
         self.done
     }
 
-    /// What there is to do, over all children, as long as that fits 64 bits. `None` if it is unknown of any
-    /// of them, or there are none.
+    /// How much there is to do, summed over all children. The sum is right as long as it fits in 64 bits.
+    /// `None` if the total of any child is unknown, or if there are no children.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -153,7 +153,7 @@ pub(crate) struct Family {
     without_total: AtomicU64,
 }
 
-/// What one child has put into its family's sums. Guarded by the child's lock.
+/// What one child contributes to its family's sums. Guarded by the child's lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Share {
     pub(crate) state: Option<State>,
@@ -171,11 +171,11 @@ impl Family {
         }
     }
 
-    /// Replaces a child's old share by its new one.
+    /// Replaces a child's old share with its new one.
     pub(crate) fn exchange(&self, old: Share, new: Share) {
-        // Relaxed, all of these: independent sums, exact once their writers rest, which publish nothing. No sum is
-        // ever below zero: the changes of a child are ordered by its lock, so each sum gets what the child
-        // adds before what it takes away.
+        // Relaxed, all of these: independent sums, which are exact while they have no writers, and publish
+        // nothing. No sum is ever below zero: the changes of a child are ordered by its lock, so whatever the
+        // child subtracts from a sum was added before.
         let shift = |sum: &AtomicU64, old: u64, new: u64| {
             if old != new {
                 sum.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
@@ -220,7 +220,7 @@ mod tests {
             share(State::Pending, 0, None),
             share(State::Running, 0, None),
             share(State::Running, 7, Some(9)),
-            share(State::Pending, 0, Some(9)), // a retry takes its progress back
+            share(State::Pending, 0, Some(9)), // a retry resets its progress
             share(State::Running, 4, Some(9)),
             share(State::Succeeded, 9, Some(9)),
         ];

@@ -34,7 +34,7 @@ pub(crate) struct Traits {
     pub(crate) labels: Box<[(Box<str>, Box<str>)]>,
     pub(crate) parent: Option<Parent>,
     pub(crate) ttl: Option<Duration>,
-    /// How long the worker may give no sign of life.
+    /// How long the worker may go without a heartbeat or progress.
     pub(crate) lease: Option<Duration>,
 }
 
@@ -60,8 +60,8 @@ impl ForeignId {
 
     /// Sets its tenancy. Called by the claiming create, while the id is being claimed.
     pub(crate) fn claimed(&self, tenancy: u64) {
-        // Relaxed: who comes by the id finds it through the map, whose lock orders this before; who comes
-        // by the record otherwise may find that it is not claimed yet.
+        // Relaxed: a thread that finds the record by the id finds it through the map, whose lock orders this
+        // store before. A thread that has the record otherwise may find that the id is not claimed yet.
         self.tenancy.store(tenancy, Ordering::Relaxed);
     }
 }
@@ -87,9 +87,9 @@ pub(crate) struct Rare {
     pub(crate) outcome: Option<Payload>,
     /// The sums over this task's children, once it has any.
     pub(crate) family: Option<StdArc<Family>>,
-    /// This task's part in its parent's sums.
+    /// This task's share of its parent's sums.
     pub(crate) kin: Option<Kin>,
-    /// When the lease runs out, if there is no sign of life until then.
+    /// When the lease runs out, unless it is extended before.
     pub(crate) deadline: Option<Stamp>,
     pub(crate) waiters: Option<Arc<WaitList>>,
 }
@@ -184,14 +184,14 @@ impl Cold {
         self.rare.as_ref()?.waiters.as_ref()
     }
 
-    /// Tells all waiters of the end, or of the removal, and drops the wait list.
-    pub(crate) fn notify_all(&mut self, news: Conclusion, wakes: &mut WakeList) {
+    /// Notifies all waiters of the end or the removal, and drops the wait list.
+    pub(crate) fn notify_all(&mut self, conclusion: Conclusion, wakes: &mut WakeList) {
         if let Some(waiters) = self.rare.as_mut().and_then(|rare| rare.waiters.take()) {
-            waiters.notify_all(news, wakes);
+            waiters.notify_all(conclusion, wakes);
         }
     }
 
-    /// Brings the parent's sums up to date with this task's share, if it has a parent.
+    /// Updates the parent's sums to this task's new share, if it has a parent.
     pub(crate) fn roll_up(&mut self, share: impl FnOnce(Share) -> Share) {
         if let Some(kin) = self.rare.as_mut().and_then(|rare| rare.kin.as_mut()) {
             let new = share(kin.share);

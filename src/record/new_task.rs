@@ -1,4 +1,4 @@
-//! What a task is created with.
+//! The description of a task that is to be created.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::model::limits::{Limits, Oversized, TooLarge};
 use crate::record::error::CreateError;
 use crate::record::{ForeignId, Parent, Traits};
 
-/// What [`Store::create`](crate::Store::create) makes a task of.
+/// The description of a task, from which [`Store::create`](crate::Store::create) creates it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,12 +36,12 @@ pub struct NewTask {
     pub(crate) lease: Option<Duration>,
     pub(crate) ttl: Option<Duration>,
     unit: Option<String>,
-    /// As they were added; `check` puts them in order.
+    /// In the order in which they were added, until `check` sorts them.
     labels: Vec<(String, String)>,
 }
 
 impl NewTask {
-    /// A task of this kind: what sort of work it is, for example the name of the job.
+    /// A task of this kind. The kind says what sort of work it is, for example the name of the job.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -63,10 +63,10 @@ impl NewTask {
         }
     }
 
-    /// Uses an id of the client's own, a UUID of any version, instead of minting one.
+    /// Uses an id that the client chose, a UUID of any version, instead of minting one.
     ///
-    /// A poll of such an id looks it up in an index first. The id can be used again once its task is gone. See the
-    /// guide on [ids](crate::guide::ids).
+    /// A poll of such an id looks it up in an index first. The id can be used again once its task is gone.
+    /// See the guide on [ids](crate::guide::ids).
     ///
     /// ```
     /// # use inflight::{NewTask, Store, TaskId};
@@ -95,7 +95,7 @@ impl NewTask {
         self
     }
 
-    /// What the unit of progress is called, for those who show it: `"bytes"`, `"pages"`.
+    /// The name of the unit of progress, to be shown with it: `"bytes"`, `"pages"`.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -109,7 +109,7 @@ impl NewTask {
         self
     }
 
-    /// Adds a label. A label of the same key replaces the earlier one.
+    /// Adds a label. It replaces an earlier label with the same key.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -123,7 +123,7 @@ impl NewTask {
         self
     }
 
-    /// Makes it a child of the task `parent`, which sums up its children
+    /// Makes the task a child of `parent`. The store keeps the sums over a parent's children
     /// ([`Store::children`](crate::Store::children)).
     ///
     /// ```
@@ -139,14 +139,14 @@ impl NewTask {
         self
     }
 
-    /// Gives the handle a lease: if for `span` there is neither a heartbeat nor progress, the task is
-    /// `Failed(Lost)`, and the handle can change nothing any more. See the guide on
+    /// Gives the handle a lease: if there is neither a heartbeat nor progress for `span`, the task becomes
+    /// `Failed(Lost)`, and the handle can no longer change it. See the guide on
     /// [vanishing workers](crate::guide::vanishing_workers).
     ///
-    /// It is noticed at the first tick after that. Progress counts as of the tick before it, so a lease that
-    /// progress alone is to keep must span more than two ticks. Every other change of the task extends the lease like
-    /// progress does, also a request to cancel. The progress of a leased task is added by an atomic
-    /// operation, not a plain store, because the handle is not the only one that may end it.
+    /// The store notices this at the first tick after that. Progress counts as of the tick before it, so a
+    /// lease that is kept by progress alone must span more than two ticks. Every other change of the task
+    /// extends the lease as progress does, including a request to cancel. The progress of a leased task is
+    /// added by an atomic operation, not by a plain store, because not only the handle may end the task.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -165,7 +165,7 @@ impl NewTask {
     }
 
     /// Keeps the task for `span` after its end, whatever the store's
-    /// [`Retention`](crate::Retention) says about ages. (Bounds by count hold for it as well.)
+    /// [`Retention`](crate::Retention) says about ages. (Bounds by count apply to it as well.)
     ///
     /// ```
     /// # use std::time::Duration;
@@ -180,11 +180,11 @@ impl NewTask {
         self
     }
 
-    /// Whether it is within the limits. Sorts the labels, and leaves the last of each key.
+    /// Checks the limits. Sorts the labels, and keeps the last one of each key.
     pub(crate) fn check(&mut self, limits: &Limits) -> Result<(), CreateError> {
         TooLarge::check(Oversized::Kind, self.kind.len(), limits.kind)?;
         TooLarge::check(Oversized::Unit, self.unit.as_ref().map_or(0, String::len), limits.unit)?;
-        self.labels.sort_by(|(one, _), (other, _)| one.cmp(other)); // Those of one key stay as they came.
+        self.labels.sort_by(|(one, _), (other, _)| one.cmp(other)); // Labels of one key stay in order.
         self.labels.dedup_by(|later, earlier| {
             let same = later.0 == earlier.0;
             if same {
@@ -206,8 +206,8 @@ impl NewTask {
         Ok(())
     }
 
-    /// What is rarely there; `None` if nothing of it is. Takes it out, after it was checked. `parent` is the
-    /// one that was found.
+    /// Takes out the parts that most tasks do not have; `None` if there are none. Called after `check`.
+    /// `parent` is the parent that was found.
     pub(crate) fn traits(&mut self, foreign: Option<ForeignId>, parent: Option<Parent>) -> Option<Traits> {
         let (unit, labels) = (self.unit.take(), std::mem::take(&mut self.labels));
         let (ttl, lease) = (self.ttl, self.lease);

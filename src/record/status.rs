@@ -8,21 +8,21 @@ use crate::model::id::TaskId;
 use crate::model::state::{FailureReason, State};
 use crate::model::version::Version;
 
-/// What a poll found: a snapshot, `Copy`, without a pointer to anything.
+/// The snapshot of a task that a poll returns. It is `Copy`, and refers to nothing else.
 ///
 /// What is unknown is `None`, never 0: a total that was not set, the rate of a task without progress, the end
 /// of a running task.
 ///
 /// # Consistency
 ///
-/// State, failure reason, attempt, `done`, cancel-requested and version are all from one instant (I2).
-/// The total and the time of the last change may be one change ahead of the version for the nanoseconds
-/// that a change takes, and the time of progress is noted as long after it. Once the state is terminal
-/// nothing in it changes any more (I4).
+/// State, failure reason, attempt, `done`, cancel-requested and version are all from one instant. The total
+/// and the time of the last change may be one change ahead of the version, for the nanoseconds that a change
+/// takes. The time of progress is noted about as long after the progress. Once the state is terminal, nothing
+/// in the status changes any more.
 ///
-/// Times come from the store's monotonic clock. As `SystemTime`s they follow the wall clock where it is
-/// now, so they are right after the clock has been stepped; two snapshots that differ only in that are
-/// equal.
+/// Times come from the store's monotonic clock. They are converted to `SystemTime` with the wall clock as it
+/// is at the poll, so they are right after the wall clock has been stepped. Two snapshots that differ only in
+/// this are equal.
 ///
 /// ```
 /// use inflight::{NewTask, State, Store};
@@ -71,7 +71,7 @@ impl Status {
         self.id
     }
 
-    /// Where the task is in its life.
+    /// The state of the task.
     ///
     /// ```
     /// # use inflight::{NewTask, State, Store};
@@ -84,7 +84,7 @@ impl Status {
     #[inline]
     #[must_use]
     pub fn state(&self) -> State {
-        // A reading of a vacant line is never made into a status.
+        // No status is created from the reading of a vacant line.
         self.reading.word().state().unwrap_or(State::Pending)
     }
 
@@ -105,7 +105,7 @@ impl Status {
         self.reading.word().is_terminal()
     }
 
-    /// What kind of failure it was, in state `Failed`.
+    /// What kind of failure ended the task; `None` in any other state than `Failed`.
     ///
     /// ```
     /// # use inflight::{FailureReason, NewTask, Store};
@@ -154,9 +154,8 @@ impl Status {
         self.reading.word().cancel_requested()
     }
 
-    /// How much of this attempt is done, in the task's own unit; at most
-    /// [`MAX_COUNT`](crate::MAX_COUNT) (shared handles that add at the same moment may pass it by a
-    /// little).
+    /// How much of this attempt is done, in the task's own unit; at most [`MAX_COUNT`](crate::MAX_COUNT).
+    /// (Shared handles that add at the same moment may exceed it slightly.)
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -173,8 +172,7 @@ impl Status {
         self.reading.done()
     }
 
-    /// How much there is to do, in the task's own unit, if known. `done` may exceed it, if it was an
-    /// estimate.
+    /// How much there is to do, in the task's own unit, if known. If it was an estimate, `done` may exceed it.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -191,7 +189,7 @@ impl Status {
         self.reading.total()
     }
 
-    /// The ordered token of what this snapshot has seen.
+    /// The version of this snapshot, an ordered token.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -230,8 +228,8 @@ impl Status {
     }
 
     /// Progress per second, on average since this attempt was started and up to its last progress.
-    /// `None` before there is any. Since progress is timed by the tick, it is rough in an attempt's first
-    /// few ticks, and too high rather than too low.
+    /// `None` before there is any progress. Progress is timed by the tick, so the rate is rough in an
+    /// attempt's first few ticks, and too high rather than too low.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -254,8 +252,8 @@ impl Status {
     }
 
     /// How long the rest will take at this [`rate`](Status::rate), counted from
-    /// [`updated_at`](Status::updated_at). `None` if total or rate are unknown, the task is not
-    /// running, or it would be more than a [`Duration`] holds.
+    /// [`updated_at`](Status::updated_at). `None` if the total or the rate is unknown, if the task is not
+    /// running, or if the time is longer than a [`Duration`] can be.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -313,11 +311,11 @@ impl Status {
     /// ```
     #[must_use]
     pub fn created_at(&self) -> SystemTime {
-        // A tenant's line always has the time of its creation.
+        // The line of a task always has the time of its creation.
         self.reading.created().wall(self.skew_micros).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// When this attempt was started. `None` while it is pending, and if it ended without a start.
+    /// When this attempt was started. `None` while it is pending, and if the task ended without a start.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -372,7 +370,7 @@ impl Status {
         self.is_terminal().then(|| self.updated_at())
     }
 
-    /// What makes two snapshots the same observation.
+    /// The parts by which two snapshots are compared.
     fn observed(&self) -> impl PartialEq + use<> {
         let reading = &self.reading;
         let times = (reading.created(), reading.started(), reading.updated());
