@@ -172,7 +172,7 @@ impl Status {
         self.reading.done()
     }
 
-    /// How much there is to do, in the task's own unit, if known. If it was an estimate, `done` may exceed it.
+    /// How much there is to do, in the task's own unit, if known. It may be an estimate that `done` exceeds.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};

@@ -1,4 +1,4 @@
-//! How a worker learns that it is to stop.
+//! The future that reports a request to cancel to the worker.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,10 +12,10 @@ use crate::record::status::Status;
 use crate::record::wait_list::Interest;
 use crate::sync::Arc;
 
-/// Resolves when cancellation of a task is requested, or the task ends: what
-/// [`Task::cancelled`](crate::Task::cancelled) gives.
+/// A future that resolves when cancellation of a task is requested or the task ends.
+/// [`Task::cancelled`](crate::Task::cancelled) returns it.
 ///
-/// It does not borrow the handle, so the worker can go on using it meanwhile.
+/// It does not borrow the handle, so the worker can use the handle meanwhile.
 ///
 /// ```
 /// # use inflight::{NewTask, Store};
@@ -36,7 +36,7 @@ pub struct Cancelled {
 
 impl Cancelled {
     pub(crate) fn new(engine: &StdArc<Engine>, record: &Arc<Record>) -> Self {
-        // By the record, not by the id, which a client may have used again.
+        // By the record, not by the id, which may belong to another task by now.
         Self { waiter: Waiter::registered(engine, record, Interest::Cancel, None) }
     }
 }

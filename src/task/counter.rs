@@ -5,11 +5,11 @@ use crate::model::clock::{Pulse, Stamp};
 use crate::record::error::ProgressError;
 use crate::task::handle::Handle;
 
-/// Counts progress in a tight loop: what [`Task::counter`](crate::Task::counter) gives.
+/// Counts progress in a tight loop. [`Task::counter`](crate::Task::counter) returns it.
 ///
-/// It does what [`Task::advance`](crate::Task::advance) does, and polls see each step as soon; but it
-/// knows the task's line and keeps the count itself, so that the compiler can hold both in registers,
-/// and a step is one plain store and one load.
+/// It does what [`Task::advance`](crate::Task::advance) does, and polls see each step just as soon. But it
+/// holds the task's line and the count itself, so the compiler can keep both in registers. A step is one
+/// plain store and one load.
 ///
 /// ```
 /// use inflight::{NewTask, Store};
@@ -35,12 +35,12 @@ pub struct Counter<'a> {
     pulse: &'a Pulse,
     /// How much can still be added by plain stores, as in `Task`.
     room: u64,
-    /// The time of the last tick that progress was noted in.
+    /// The time of the last tick in which progress was noted.
     noted: Stamp,
 }
 
 impl<'a> Counter<'a> {
-    /// A counter that adds up to `room` by plain stores, and everything beyond by atomic additions.
+    /// A counter that adds up to `room` by plain stores. If `room` is 0, additions are atomic.
     #[inline]
     pub(crate) fn new(handle: &'a Handle, room: u64) -> Self {
         let engine = &*handle.engine;
@@ -88,14 +88,15 @@ impl<'a> Counter<'a> {
     }
 }
 
-/// Takes its arguments by value. If the counter itself were passed on, it could not live in registers.
+/// Takes its arguments by value. If the counter were passed by reference, it could not stay in registers.
 #[cold]
 fn slowly(handle: &Handle, room: u64, count: u64) -> Result<(), ProgressError> {
     match (room, count) {
-        // No other writer: either there is nothing to add, or no room for it.
+        // There is no other writer. Either there is nothing to add, or it would exceed the limit.
         (1.., 0) => Ok(()),
         (1.., _) => Err(ProgressError::Overflow { done: MAX_COUNT - room, limit: MAX_COUNT }),
-        // Not open, or not alone; or full, and then this refuses it with the right error, too.
+        // Counting is not open, this is not the only writer, or the limit is reached. `add` counts it, or
+        // returns the right error.
         (0, _) => handle.add(count),
     }
 }

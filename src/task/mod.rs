@@ -1,7 +1,7 @@
-//! The worker's exclusive handle: the only writer, so that an increment is a plain store.
+//! The worker's exclusive handle. It is the only writer, so an increment is a plain store.
 //!
-//! The folder holds the handles: everything that writes to a task. `store/` uses it. It uses `engine/` and what
-//! lies below.
+//! The folder holds the handles: everything that writes to a task. `store/` uses it. It uses `engine/` and
+//! what lies below.
 
 pub(crate) mod cancelled;
 pub(crate) mod counter;
@@ -27,12 +27,12 @@ use crate::task::shared::SharedTask;
 
 /// The exclusive handle of one task: it is not `Clone`, and its writes take `&mut self`.
 ///
-/// That makes it the only writer, and an increment a plain store of about a nanosecond. For several
-/// writers of one task there is [`Task::share`].
+/// So it is the only writer, and an increment is a plain store that takes about a nanosecond. For several
+/// writers of one task, see [`Task::share`].
 ///
-/// A handle that is dropped before the task has ended leaves it `Failed`: with
-/// [`FailureReason::Panicked`] and the panic's message while the thread unwinds, otherwise with
-/// [`FailureReason::Lost`] (I10). See the guide on [a task's life](crate::guide::lifecycle).
+/// If the handle is dropped before the task has ended, the task becomes `Failed`: with
+/// [`FailureReason::Panicked`] and the panic's message if the thread is unwinding, otherwise with
+/// [`FailureReason::Lost`]. See the guide on [a task's life](crate::guide::lifecycle).
 ///
 /// ```
 /// use inflight::{Finish, NewTask, Store};
@@ -53,13 +53,13 @@ use crate::task::shared::SharedTask;
 /// ```
 pub struct Task {
     handle: Handle,
-    /// Whether the task is open and this handle alone counts.
+    /// Whether counting is open and this handle is the only writer.
     alone: bool,
-    /// How much can still be added by plain stores: `MAX_COUNT - done` while this handle counts alone.
-    /// Otherwise 0, and then every addition takes the slow path; so it does after a `Counter` has
-    /// counted, until the line has been asked how far it came.
+    /// How much can still be added by plain stores: `MAX_COUNT - done` while this handle is the only writer.
+    /// Otherwise 0, and then every addition takes the slow path. It is also 0 after a `Counter` was created,
+    /// until the count has been read from the line.
     room: u64,
-    /// The time of the last tick that this handle has noted progress in.
+    /// The time of the last tick in which this handle noted progress.
     noted: Stamp,
 }
 
@@ -82,8 +82,7 @@ impl Task {
         self.handle.id()
     }
 
-    /// The task's status. `None` if it has ended without this handle's doing (cancelled while pending,
-    /// or its lease lost) and is gone since.
+    /// The task's status; `None` if the task has ended and is gone.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -125,12 +124,12 @@ impl Task {
     /// # Errors
     ///
     /// [`ProgressError::NotRunning`] unless the task has been started and has not ended;
-    /// [`ProgressError::Overflow`] if more than [`MAX_COUNT`] would be done. Nothing is counted then.
+    /// [`ProgressError::Overflow`] if more than [`MAX_COUNT`] would be done. Then nothing is counted.
     ///
     /// # Consistency
     ///
     /// A poll on any thread sees the new count as soon as the store is visible there; the version grows
-    /// with it. WaitList, the feed and the parent's sums learn of it at the next tick.
+    /// with it. Waiters, the feed and the parent's sums follow at the next tick.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -182,7 +181,7 @@ impl Task {
         Ok(())
     }
 
-    /// What the line says how much this handle can add by plain stores.
+    /// How much this handle can add by plain stores, by the count on the line.
     #[inline]
     fn room_on_line(&self) -> u64 {
         let done = self.handle.cell().map_or(0, Cell::counted);
@@ -193,8 +192,8 @@ impl Task {
         (self.alone, self.room) = (false, 0);
     }
 
-    /// A counter for a tight loop, with which a step costs less still than [`Task::advance`]. It borrows
-    /// the handle; what it has counted stays counted when it goes.
+    /// A counter for a tight loop, in which a step costs even less than [`Task::advance`]. It borrows the
+    /// handle. What it has counted stays counted when it is dropped.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -210,12 +209,12 @@ impl Task {
     #[must_use]
     pub fn counter(&mut self) -> Counter<'_> {
         let room = self.room_on_line();
-        // What is counted there this handle does not see, and so asks the line the next time.
+        // This handle does not see what the counter adds, so it reads the line at its next addition.
         self.room = 0;
         Counter::new(&self.handle, room)
     }
 
-    /// Sets what is done to `done`, which is not less than it was.
+    /// Sets what is done to `done`, which must not be less than what is done already.
     ///
     /// # Errors
     ///
@@ -244,7 +243,7 @@ impl Task {
         }
     }
 
-    /// Sets how much there is to do.
+    /// Sets the total: how much there is to do.
     ///
     /// # Errors
     ///
@@ -264,7 +263,7 @@ impl Task {
         self.handle.set_total(total)
     }
 
-    /// Says in a few words what is being done.
+    /// Sets the message, which says in a few words what is being done.
     ///
     /// # Errors
     ///
@@ -283,7 +282,7 @@ impl Task {
         self.handle.set_message(message.as_ref())
     }
 
-    /// Waits for something outside: `Running → Blocked`.
+    /// Marks that the worker waits for something outside: `Running → Blocked`.
     ///
     /// # Errors
     ///
@@ -302,7 +301,7 @@ impl Task {
         self.handle.block()
     }
 
-    /// Goes on: `Blocked → Running`.
+    /// Marks that the worker continues: `Blocked → Running`.
     ///
     /// # Errors
     ///
@@ -322,8 +321,8 @@ impl Task {
         self.handle.resume()
     }
 
-    /// Gives this attempt up and makes the next one pending: `Running | Blocked → Pending`. Its progress
-    /// starts at 0. A request to cancel stands.
+    /// Gives up this attempt and makes the next one pending: `Running | Blocked → Pending`. The progress of
+    /// the next one starts at 0. A request to cancel remains.
     ///
     /// # Errors
     ///
@@ -350,7 +349,7 @@ impl Task {
     /// # Errors
     ///
     /// [`FinishError::NotAllowed`] if the task has not been started; [`FinishError::TooLarge`], which
-    /// gives the result back. Nothing has changed then.
+    /// returns the result. Nothing has changed then.
     ///
     /// ```
     /// # use inflight::{Finish, NewTask, Store};
@@ -370,7 +369,7 @@ impl Task {
     ///
     /// # Errors
     ///
-    /// [`FinishError::TooLarge`], which gives the error back. Nothing has changed then.
+    /// [`FinishError::TooLarge`], which returns the error. Nothing has changed then.
     ///
     /// ```
     /// # use inflight::{FailureReason, Finish, NewTask, Store};
@@ -428,8 +427,8 @@ impl Task {
         self.handle.cancel_requested()
     }
 
-    /// Resolves when cancellation is requested, or the task has ended; for `select!`. It does not borrow
-    /// the handle.
+    /// A future that resolves when cancellation is requested or the task ends, for example for `select!`.
+    /// It does not borrow the handle.
     ///
     /// ```
     /// use inflight::{NewTask, Store};
@@ -450,8 +449,7 @@ impl Task {
         self.handle.cancelled()
     }
 
-    /// Extends the lease: the task is lost if nothing is heard of it for the lease's span from now on.
-    /// Progress extends it, too.
+    /// Extends the lease: its span begins again now. Progress extends the lease, too.
     ///
     /// # Errors
     ///
@@ -471,7 +469,7 @@ impl Task {
         self.handle.heartbeat()
     }
 
-    /// Makes the handle one of several: for tasks that more than one thread works on. From here on
+    /// Turns the handle into one that can be cloned, for a task on which several threads work. From then on
     /// progress is added by an atomic operation.
     ///
     /// ```
@@ -496,17 +494,18 @@ impl Task {
         self.handle
     }
 
-    /// Runs `work` and ends the task by what comes of it: `Ok` is `Succeeded`, `Err` is
-    /// `Failed(Error)` with the error's text, a panic is `Failed(Panicked)` with its message, and goes
-    /// on unwinding. If `work` ends the task itself, for example with a result, that stands. If it leaves
-    /// the task pending, by a retry, and returns `Ok`, the task is `Failed(Lost)`, as if it had been dropped.
+    /// Runs `work` and ends the task by its outcome. After `Ok` the task is `Succeeded`, after `Err` it is
+    /// `Failed(Error)` with the error's text. After a panic it is `Failed(Panicked)` with the panic's
+    /// message, and the panic continues. If `work` ends the task itself, for example with a result, that end
+    /// stands. If `work` leaves the task pending after a retry and returns `Ok`, the task is `Failed(Lost)`,
+    /// as if the handle had been dropped.
     ///
     /// A pending task is started first.
     ///
     /// # Errors
     ///
-    /// What `work` returned, or [`ScopeError::NotStarted`] if the task has ended before, for example
-    /// because it was cancelled; `work` is not called then.
+    /// The error that `work` returned, or [`ScopeError::NotStarted`] if the task had ended before, for
+    /// example because it was cancelled. In the second case `work` is not called.
     ///
     /// ```
     /// use inflight::{NewTask, State, Store};
@@ -528,14 +527,14 @@ impl Task {
         mut self,
         work: impl FnOnce(&mut Task) -> Result<T, E>,
     ) -> Result<T, ScopeError<E>> {
-        // Also of what has ended or is gone: that refuses it.
+        // Also for a task that has ended or is gone: `start` refuses it.
         if !self.status().is_some_and(|status| matches!(status.state(), State::Running | State::Blocked)) {
             self.start().map_err(ScopeError::NotStarted)?;
         }
-        // The task is all that the closure shares with this frame, and it is ended right away.
+        // The closure shares only the task with this frame, and the task is ended at once.
         match catch_unwind(AssertUnwindSafe(|| work(&mut self))) {
             Ok(Ok(value)) => {
-                // Lost, if `work` has ended the task itself.
+                // The result is `Lost` if `work` has ended the task itself.
                 let _ = self.succeed(());
                 Ok(value)
             }
@@ -557,7 +556,7 @@ impl fmt::Debug for Task {
     }
 }
 
-/// Why [`Task::scope`] has no value to return.
+/// Why [`Task::scope`] returned no value.
 ///
 /// ```
 /// # use inflight::{NewTask, ScopeError, Store};

@@ -13,12 +13,12 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::task::cancelled::Cancelled;
 use crate::task::handle::Handle;
 
-/// A handle that can be cloned and shared: what [`Task::share`](crate::Task::share) gives.
+/// A handle that can be cloned and shared. [`Task::share`](crate::Task::share) returns it.
 ///
-/// Its writes take `&self`; an addition is one atomic operation, and none is lost. The task is `Failed`
-/// if the last clone is dropped before it has ended.
+/// Its writes take `&self`. An addition is one atomic operation, and none is lost. If the last clone is
+/// dropped before the task has ended, the task becomes `Failed`.
 ///
-/// What is added while another thread ends the task is either counted, and then part of the final
+/// An addition that is made while another thread ends the task is either counted, and then part of the final
 /// status, or refused.
 ///
 /// ```
@@ -42,8 +42,8 @@ use crate::task::handle::Handle;
 /// ```
 pub struct SharedTask {
     handle: StdArc<Handle>,
-    /// The last tick in which this clone noted progress. Kept in the clone, so that it need not read the line,
-    /// to which other writers write.
+    /// The last tick in which this clone noted progress. It is kept here so that the clone need not read the
+    /// line, to which other writers write.
     noted: AtomicU64,
 }
 
@@ -117,10 +117,11 @@ impl SharedTask {
     ///
     /// # Consistency
     ///
-    /// The count is opened a moment before a poll shows that the task runs, and closed a moment before it
-    /// shows that it does not. So what one clone adds while another starts the task may be counted, and
-    /// while another ends it refused, just before that shows; and a poll in the very moment of the end may
-    /// see what is refused. The final status has what was counted, exactly.
+    /// Counting is opened a moment before a poll shows the start, and closed a moment before a poll shows
+    /// the end. So while another clone starts the task, an addition may be counted just before the start is
+    /// visible. While another clone ends it, an addition may be refused just before the end is visible. A
+    /// poll at the very moment of the end may show an addition that is refused. The final status shows
+    /// exactly what was counted.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -137,8 +138,8 @@ impl SharedTask {
     pub fn advance(&self, count: u64) -> Result<(), ProgressError> {
         self.handle.add_unnoted(count)?;
         let pulse = self.handle.engine.pulse.now();
-        // Relaxed: a time that concerns this clone only. Threads that share the clone and load an old value note
-        // the time once more.
+        // Relaxed: a time that concerns this clone only. Threads that share the clone and load an old value
+        // note the time once more.
         if self.noted.load(Ordering::Relaxed) != pulse.bits() && count > 0 {
             self.noted.store(pulse.bits(), Ordering::Relaxed);
             self.handle.engine.note_progress(&self.handle.record, pulse);
@@ -166,7 +167,7 @@ impl SharedTask {
         self.handle.raise(done)
     }
 
-    /// Sets how much there is to do; see [`Task::set_total`](crate::Task::set_total).
+    /// Sets the total: how much there is to do. See [`Task::set_total`](crate::Task::set_total).
     ///
     /// # Errors
     ///
@@ -187,7 +188,7 @@ impl SharedTask {
         self.handle.set_total(total)
     }
 
-    /// Says in a few words what is being done.
+    /// Sets the message, which says in a few words what is being done.
     ///
     /// # Errors
     ///
@@ -248,8 +249,8 @@ impl SharedTask {
         self.handle.resume()
     }
 
-    /// `Running | Blocked → Pending`, the next attempt; see [`Task::retry`](crate::Task::retry). What
-    /// another clone adds meanwhile may count for either attempt.
+    /// `Running | Blocked → Pending`, the next attempt; see [`Task::retry`](crate::Task::retry). An addition
+    /// that another clone makes meanwhile may count for either attempt.
     ///
     /// # Errors
     ///
@@ -350,8 +351,8 @@ impl SharedTask {
         self.handle.cancel_requested()
     }
 
-    /// Resolves when cancellation is requested, or the task has ended; for `select!`. It does not borrow
-    /// the handle.
+    /// A future that resolves when cancellation is requested or the task ends, for example for `select!`.
+    /// It does not borrow the handle.
     ///
     /// ```
     /// use inflight::{NewTask, Store};
