@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::sync::fill_random;
 use crate::task::panics;
 
-/// What a [`Store`] is built from; [`Store::builder`] makes one.
+/// The settings with which a [`Store`] is built. [`Store::builder`] returns one.
 ///
 /// ```
 /// use inflight::{Limits, Retention, Store};
@@ -55,10 +55,10 @@ impl StoreBuilder {
         }
     }
 
-    /// How many tasks there is room for, live and terminal, from 1 to [`MAX_CAPACITY`]. 2²⁰ by default.
+    /// How many tasks the store can hold, live and terminal, from 1 to [`MAX_CAPACITY`]. 2²⁰ by default.
     ///
-    /// Each reserves a line of 64 bytes of address space, and the indexes reserve some more. Memory is committed as
-    /// tasks are created. See the guide on [capacity](crate::guide::retention).
+    /// Each reserves a line of 64 bytes of address space, and the indexes reserve some more. Memory is
+    /// committed as tasks are created. See the guide on [capacity](crate::guide::retention).
     ///
     /// ```
     /// # use inflight::Store;
@@ -98,7 +98,7 @@ impl StoreBuilder {
         self
     }
 
-    /// What ticks: a thread of the store, every 50 ms by default, or calls of [`Store::tick`].
+    /// How the store ticks: by a thread of its own, every 50 ms by default, or by calls of [`Store::tick`].
     ///
     /// ```
     /// # use inflight::{KeeperMode, Store};
@@ -126,9 +126,9 @@ impl StoreBuilder {
     }
 
     /// Whether the store may add to the process's panic hook, so that a task whose worker panics keeps
-    /// the panic's message; `true` by default. The hook that was there goes on being called.
+    /// the panic's message; `true` by default. The previous hook is still called.
     ///
-    /// Without it such a task is `Failed(Panicked)` all the same, but has no message unless it ran in
+    /// Without it, such a task is `Failed(Panicked)` as well, but has no message unless it ran in
     /// [`Task::scope`](crate::Task::scope).
     ///
     /// ```
@@ -142,9 +142,9 @@ impl StoreBuilder {
         self
     }
 
-    /// How many changed tasks are kept for readers of the change feed that have not drained them yet,
-    /// about; 2¹⁸ by default. A reader that falls further behind is told to resync. Each takes about 150
-    /// bytes, and only while there is a reader.
+    /// About how many changed tasks are kept for readers of the change feed that have not drained them yet;
+    /// 2¹⁸ by default. A reader that falls further behind is told to resync. Each changed task takes about
+    /// 150 bytes, and only while there is a reader.
     ///
     /// ```
     /// # use inflight::Store;
@@ -161,7 +161,7 @@ impl StoreBuilder {
     ///
     /// # Errors
     ///
-    /// [`BuildError`] says which setting is out of range, or what the system refuses to give.
+    /// [`BuildError`] says which setting is out of range, or what the system does not provide.
     ///
     /// ```
     /// # use inflight::{BuildError, Store};
@@ -191,8 +191,9 @@ impl StoreBuilder {
     }
 }
 
-/// A number that is greater at each start: nanoseconds since the Unix epoch. Tenancies of clients' ids
-/// are added to it, so that it stays ahead of them unless more than 10⁹ of those are made per second.
+/// A number that is greater at each start: nanoseconds since the Unix epoch. Tenancies of clients' ids are
+/// added to it. The next start's number is greater than these sums, too, unless more than 10⁹ tenancies are
+/// created per second.
 fn incarnation() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX / 2)

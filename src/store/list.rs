@@ -1,4 +1,4 @@
-//! Lists: filters, pages, and a cursor that stays good while tasks come and go.
+//! Lists: filters, pages, and a cursor that stays valid while tasks are created and removed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,8 +15,8 @@ use crate::record::status::Status;
 /// How many entries are taken from the roster at a time.
 const BATCH: usize = 256;
 
-/// How many tasks one page looks at, at the most: a filter that matches little ends its page early.
-const LOOKS: usize = 65_536;
+/// How many tasks one page examines at most. If few of them match, the page ends early.
+const EXAMINED: usize = 65_536;
 
 /// Which tasks to list, and how many at a time. All conditions must hold.
 ///
@@ -47,7 +47,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// How many tasks a page has if nothing is said.
+    /// How many tasks a page has at most, unless [`page_size`](Self::page_size) sets another number.
     ///
     /// ```
     /// # use inflight::Filter;
@@ -55,7 +55,7 @@ impl Filter {
     /// ```
     pub const DEFAULT_PAGE_SIZE: usize = 100;
 
-    /// How many tasks a page has at the most; a larger size is taken for this one.
+    /// The greatest page size; a greater one is reduced to it.
     ///
     /// ```
     /// # use inflight::{Filter, NewTask, Store};
@@ -80,7 +80,7 @@ impl Filter {
         Self::default()
     }
 
-    /// Only tasks in this state; called several times, in any of these states.
+    /// Only tasks in this state. Several calls mean: in any of these states.
     ///
     /// ```
     /// # use inflight::{Filter, NewTask, State, Store};
@@ -111,7 +111,7 @@ impl Filter {
         self
     }
 
-    /// Only tasks with this label; called several times, with all of these labels.
+    /// Only tasks with this label. Several calls mean: with all of these labels.
     ///
     /// ```
     /// # use inflight::{Filter, NewTask, Store};
@@ -125,7 +125,7 @@ impl Filter {
         self
     }
 
-    /// Only children of this task; of one that is gone, if its id is not another's by now.
+    /// Only children of this task. It may be gone, unless its id belongs to another task by now.
     ///
     /// ```
     /// # use inflight::{Filter, NewTask, Store};
@@ -156,7 +156,7 @@ impl Filter {
         self
     }
 
-    /// From where the page before ended.
+    /// Continues where the previous page ended.
     ///
     /// ```
     /// # use inflight::{Filter, NewTask, Store};
@@ -174,7 +174,7 @@ impl Filter {
         self
     }
 
-    /// How many tasks a page has at the most.
+    /// How many tasks a page has at most.
     ///
     /// ```
     /// # use inflight::{Filter, NewTask, Store};
@@ -189,13 +189,13 @@ impl Filter {
         self
     }
 
-    /// Whether the hot line alone rules the task out, or not.
+    /// Whether a task with this status may match. [`Filter::matches`] decides the rest.
     fn may_match(&self, status: &Status) -> bool {
         self.states.as_ref().is_none_or(|states| states.contains(&status.state()))
             && self.changed_since.is_none_or(|time| status.updated_at() >= time)
     }
 
-    /// Whether the record does; `parent` is the minted id of the parent that is asked for, if it is here.
+    /// Whether the record matches. `parent` is the minted id of the filter's parent, if that is in the store.
     fn matches(&self, record: &Record, parent: Option<TaskId>) -> bool {
         self.kind.as_ref().is_none_or(|kind| record.kind == kind.as_str())
             && self.labels.iter().all(|(key, value)| record.label(key) == Some(value))
@@ -219,14 +219,14 @@ impl Filter {
 pub struct Page {
     /// The tasks, in the order of their creation.
     pub tasks: Vec<Details>,
-    /// Where the next page begins. `None` is the end; a page that has few tasks or none, but a cursor,
-    /// is not.
+    /// Where the next page begins. `None` means the end of the list. A page with few tasks, or none, is not
+    /// the last one if it has a cursor.
     pub next: Option<Cursor>,
 }
 
 /// Where a page of a list has ended. It prints and parses as an opaque token that is safe in a URL.
 ///
-/// It stays good for as long as the store lives, whatever comes and goes.
+/// It stays valid as long as the store exists, whichever tasks are created and removed.
 ///
 /// ```
 /// use inflight::{Cursor, Filter, NewTask, Store};
@@ -269,7 +269,7 @@ impl FromStr for Cursor {
     }
 }
 
-/// What was parsed is not a [`Cursor`] that a page came with.
+/// The parsed text is not a [`Cursor`] of a page.
 ///
 /// ```
 /// # use inflight::Cursor;
@@ -280,14 +280,14 @@ pub struct ParseCursorError(());
 
 impl fmt::Display for ParseCursorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a cursor is the token that a page came with, as it is")
+        f.write_str("a cursor must be the unchanged token that came with a page")
     }
 }
 
 impl std::error::Error for ParseCursorError {}
 
 impl Engine {
-    /// One page. A task that is in the store from before the first page to the last is on exactly one.
+    /// One page. A task that is in the store from before the first page to the last is on exactly one page.
     pub(crate) fn list(&self, filter: &Filter) -> Result<Page, ListError> {
         let size = filter.page_size.unwrap_or(Filter::DEFAULT_PAGE_SIZE).min(Filter::MAX_PAGE_SIZE);
         if size == 0 {
@@ -301,7 +301,7 @@ impl Engine {
         let parent = filter.parent.and_then(|id| self.find(id)).map(|record| record.key());
         let horizon = self.roster.horizon();
         let mut tasks = Vec::new();
-        for _ in 0..LOOKS / BATCH {
+        for _ in 0..EXAMINED / BATCH {
             let entries = self.roster.page(serial, horizon, BATCH);
             if entries.is_empty() {
                 return Ok(Page { tasks, next: None });
@@ -310,7 +310,7 @@ impl Engine {
                 serial = entry.serial;
                 tasks.extend(self.listed(entry.address, filter, parent));
                 if tasks.len() == size {
-                    // There may be nothing behind it; then the next page is empty, and says so.
+                    // Perhaps no further entry matches. Then the next page is empty, without a cursor.
                     let more = !self.roster.page(serial, horizon, 1).is_empty();
                     let next = more.then_some(Cursor { incarnation: self.incarnation, serial });
                     return Ok(Page { tasks, next });
@@ -320,11 +320,11 @@ impl Engine {
         Ok(Page { tasks, next: Some(Cursor { incarnation: self.incarnation, serial }) })
     }
 
-    /// The task at `address`, if it is there and on the list.
+    /// The task at `address`, if there is one and it matches.
     fn listed(&self, address: Address, filter: &Filter, parent: Option<TaskId>) -> Option<Details> {
         let key = self.tenant(address)?;
-        // A first look without the lock. Not while the feed is read: a look that misses a change which is
-        // just being made and not noted would lose it for a reader that lists (`feed.rs`).
+        // A first check without the lock. Not while the feed has a reader: the check may miss a change that
+        // is under way and is not noted in the feed, and a reader that lists would lose it (`feed.rs`).
         if !self.feed.is_read() && !filter.may_match(&self.poll(key)?) {
             return None;
         }

@@ -1,6 +1,6 @@
-//! The public face.
+//! The public interface: the store and its builder, lists, waiting, and readers of the feed.
 //!
-//! The top of the crate: nothing below uses it.
+//! This is the top folder of the crate: no folder below uses it.
 
 pub(crate) mod builder;
 pub(crate) mod changes;
@@ -40,7 +40,7 @@ use crate::task::handle::Handle;
 /// task.start()?;
 /// task.advance(1)?;
 ///
-/// // Anyone who knows the id:
+/// // A poller that has the id:
 /// let status = store.get(id).ok_or("gone")?;
 /// assert_eq!((status.state(), status.done()), (State::Running, 1));
 /// # Ok(())
@@ -54,7 +54,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// A builder with the defaults: room for 2²⁰ tasks, default retention and limits, a keeper's thread.
+    /// A builder with the defaults: a capacity of 2²⁰ tasks, default retention and limits, a keeper's thread.
     ///
     /// ```
     /// # use inflight::Store;
@@ -78,7 +78,7 @@ impl Store {
         Ok(Self { engine, _keeper: keeper })
     }
 
-    /// A model has no time: it ticks by hand.
+    /// A model has no keeper's thread: it calls `tick` itself.
     #[cfg(inflight_loom)]
     pub(crate) fn start(engine: StdArc<Engine>, _: KeeperMode) -> Result<Self, BuildError> {
         Ok(Self { engine })
@@ -88,7 +88,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`CreateError`] names what was refused and the limit; the store has not changed then.
+    /// [`CreateError`] names what was refused and the limit. Then the store has not changed.
     ///
     /// # Consistency
     ///
@@ -111,10 +111,10 @@ impl Store {
     /// # Consistency
     ///
     /// All of it is from one instant. If one poll happens before another, the later one never shows an older
-    /// version (I2, I5). A poll of a minted id takes no lock, writes nothing
-    /// and hashes nothing (I1). One of a client's own id hashes it, and takes the read lock of one of the
-    /// registry's shards in rare cases: at the moment of a transition, while the id changes hands, or if it is
-    /// one of the few for which there is no room elsewhere. See the guide on [consistency](crate::guide::consistency).
+    /// version. A poll of a minted id takes no lock, writes nothing and hashes nothing. A poll of a client's
+    /// own id hashes the id. In rare cases it takes the read lock of one shard of the registry: at the moment
+    /// of a transition, while the id is claimed or released, or if the id is one of the few that the index of
+    /// clients' ids cannot hold. See the guide on [consistency](crate::guide::consistency).
     ///
     /// ```
     /// # use inflight::{NewTask, State, Store, TaskId};
@@ -151,7 +151,7 @@ impl Store {
     ///
     /// # Consistency
     ///
-    /// As [`Store::get`], each on its own; the statuses are not from one common instant.
+    /// As [`Store::get`], for each status on its own. The statuses are not from one common instant.
     ///
     /// ```
     /// use inflight::{NewTask, Store, TaskId};
@@ -177,7 +177,7 @@ impl Store {
     ///
     /// # Consistency
     ///
-    /// Status and record are from one instant. Takes the task's own lock for a moment.
+    /// Status and record are from one instant. The call takes the task's own lock for a moment.
     ///
     /// ```
     /// # use inflight::{NewTask, Store};
@@ -287,8 +287,8 @@ impl Store {
     /// # Consistency
     ///
     /// A task that is in the store from before the first page until after the last, and matches all the
-    /// time, is on exactly one page. A page takes as long as the tasks that it looks at: it looks at
-    /// 65,536 at the most, and may end early, with a cursor.
+    /// time, is on exactly one page. The time for a page grows with the number of tasks that it examines. It
+    /// examines 65,536 at most, so it may end early, with a cursor.
     ///
     /// ```
     /// # use inflight::{Filter, NewTask, Store};
@@ -316,7 +316,7 @@ impl Store {
         self.engine.tally.read()
     }
 
-    /// How many tasks there is room for.
+    /// How many tasks the store can hold.
     ///
     /// ```
     /// # use inflight::Store;
@@ -328,7 +328,7 @@ impl Store {
         self.engine.table.lines() as usize
     }
 
-    /// Does what the keeper does at each tick: moves the cached time, samples progress for its observers,
+    /// Does what the keeper does at each tick: updates the cached time, samples progress for its observers,
     /// expires leases, and removes tasks whose retention is over.
     ///
     /// Only needed with [`KeeperMode::Manual`]; harmless otherwise.

@@ -1,4 +1,4 @@
-//! Waiting without polling: futures that end with a status, and a stream of them.
+//! Waiting without polling: futures that resolve to a status, and a stream of statuses.
 //!
 //! They need no runtime, can be dropped at any time, and keep nothing of a task that is gone. Their common
 //! part is `engine/waiter.rs`.
@@ -23,8 +23,8 @@ use crate::record::wait_list::Interest;
 use crate::store::Store;
 use crate::sync::thread::{self, Thread};
 
-/// Waits for a task to end: what [`Store::wait`] gives. It resolves to the terminal status, or to why
-/// there is none.
+/// Waits for a task to end. [`Store::wait`] returns it. It resolves to the terminal status, or to the reason
+/// why there is none.
 ///
 /// ```
 /// # use inflight::{NewTask, Store};
@@ -50,7 +50,7 @@ impl Future for Wait {
     }
 }
 
-/// Waits for a task to end, but not for ever: what [`Store::wait_timeout`] gives.
+/// Waits for a task to end, for a limited time. [`Store::wait_timeout`] returns it.
 ///
 /// ```
 /// # use inflight::{NewTask, Store};
@@ -83,7 +83,7 @@ impl Future for WaitTimeout {
         if engine.clock.now() >= this.deadline
             && let Some(status) = engine.poll_line(subject)
         {
-            // It may have ended since the look above.
+            // The task may have ended since the poll above.
             let is_late = !status.is_terminal();
             return Poll::Ready(if is_late { Err(WaitError::TimedOut(status)) } else { Ok(status) });
         }
@@ -94,7 +94,7 @@ impl Future for WaitTimeout {
     }
 }
 
-/// Why [`Store::wait_timeout`] has no terminal status.
+/// Why [`Store::wait_timeout`] did not resolve to a terminal status.
 ///
 /// ```
 /// # use inflight::{Absent, Store, TaskId, WaitError};
@@ -107,7 +107,7 @@ impl Future for WaitTimeout {
 pub enum WaitError {
     /// There is no such task, or it was removed.
     Absent(Absent),
-    /// The time ran out; this is how the task was then.
+    /// The time ran out. This is the status at that moment.
     TimedOut(Status),
 }
 
@@ -122,8 +122,8 @@ impl fmt::Display for WaitError {
 
 impl std::error::Error for WaitError {}
 
-/// Waits for a task to change: what [`Store::changed_since`] gives. It resolves to the first status with
-/// a greater version, or to why there is none.
+/// Waits for a task to change. [`Store::changed_since`] returns it. It resolves to a status with a greater
+/// version, or to the reason why there is none.
 ///
 /// ```
 /// # use inflight::{NewTask, Store};
@@ -152,17 +152,17 @@ impl Future for ChangedSince {
     }
 }
 
-/// The statuses of one task as they change: what [`Store::watch`] gives.
+/// The statuses of one task as they change. [`Store::watch`] returns it.
 ///
-/// The stream begins with the present status, goes on with newer ones, never repeats a version and never
-/// goes back (I5). It may skip progress and what came in between, but not the terminal status, even if the
-/// task is gone by the time that it is asked; and then it ends. It also ends if there was no such task when
-/// it was made; [`absent`](Watch::absent) then says why.
+/// The stream begins with the present status and continues with newer ones. It never repeats a version and
+/// never returns an older one. It may skip progress and intermediate changes, but not the terminal status,
+/// even if the task is gone when the stream is polled. After the terminal status it ends. It also ends if
+/// there was no such task when it was created; then [`absent`](Watch::absent) says why.
 ///
 /// # Consistency
 ///
 /// It wakes at once for transitions, messages, totals and requests to cancel, and at the keeper's next tick
-/// for progress (I6). It costs the worker nothing per increment.
+/// for progress. It costs the worker nothing per increment.
 ///
 /// ```
 /// # use inflight::{NewTask, Store};
@@ -243,16 +243,17 @@ impl Store {
 
     /// Waits for a task to end.
     ///
-    /// Resolves to the terminal status at once after the transition; to [`Absent`] if there is no such
-    /// task. Works on any runtime, and may be dropped at any time. See the guide on [waiting](crate::guide::waiting).
+    /// Resolves to the terminal status at once after the transition, or to [`Absent`] if there is no such
+    /// task. The future works on any runtime, and may be dropped at any time. See the guide on
+    /// [waiting](crate::guide::waiting).
     ///
     /// # Consistency
     ///
-    /// No end is missed from this call on: a task that ends is reported, even if it is gone by the time that
-    /// the future is polled, or its id is another task's (I6).
+    /// From this call on, no end is missed: the end is reported even if the task is gone when the future is
+    /// polled, or if its id belongs to another task by then.
     ///
-    /// The thread that ends the task calls the waker, with no lock held; a panic in it is contained. The same
-    /// holds for everything here that waits.
+    /// The thread that ends the task calls the waker, with no lock held. A panic in the waker is contained.
+    /// The same is true of all other futures and streams of the store.
     ///
     /// ```
     /// use inflight::{NewTask, State, Store};
@@ -274,8 +275,8 @@ impl Store {
 
     /// Waits for a task to end, for `span` at most, counted from this call by the store's clock.
     ///
-    /// Resolves to [`WaitError::TimedOut`] at the first tick after that, and if `span` is zero at the first
-    /// poll. A span beyond the clock's range (until 2091) is one without end.
+    /// Resolves to [`WaitError::TimedOut`] at the first tick after that, or at the first poll if `span` is
+    /// zero. A span beyond the clock's range (until 2091) has no end.
     ///
     /// ```
     /// use std::time::Duration;
@@ -322,12 +323,12 @@ impl Store {
         block_on(self.wait(id))
     }
 
-    /// Waits for any change of a task after the one that `seen` has seen: a transition, a message, a
-    /// total, a request to cancel, or progress, which is looked for at each tick.
+    /// Waits for any change of a task after the version `seen`: a transition, a message, a total, a request
+    /// to cancel, or progress, which is sampled at each tick.
     ///
-    /// Resolves to a status with a greater version, not necessarily the next one. If `seen` is the last
-    /// there will be, it resolves when the task is gone, to [`Absent`] with the reason. (A `seen` that is
-    /// ahead of the task, because it is not this task's, resolves to the terminal status.)
+    /// Resolves to a status with a greater version, not necessarily the next one. If `seen` is the version of
+    /// the terminal status, it resolves to [`Absent`] with the reason when the task is gone. (If `seen` is
+    /// ahead of the task, because it is not this task's version, it resolves to the terminal status.)
     ///
     /// ```
     /// use inflight::{NewTask, Store};
