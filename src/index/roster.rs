@@ -43,7 +43,7 @@ impl Roster {
         }
     }
 
-    /// Enters a new task. `is_alive` tells whether an address still has its task.
+    /// Enters a new task. `is_alive` says whether an address still has its task.
     pub(crate) fn enter(&self, address: Address, is_alive: impl Fn(Address) -> bool) {
         let Some(stripe) = self.stripes.get(stripe()) else { return };
         let mut stripe = lock(stripe);

@@ -23,8 +23,8 @@ use crate::record::wait_list::Interest;
 use crate::store::Store;
 use crate::sync::thread::{self, Thread};
 
-/// Waits for a task to end. [`Store::wait`] returns it. It resolves to the terminal status, or to the reason
-/// why there is none.
+/// A future that waits for a task to end. [`Store::wait`] returns it. It resolves to the terminal status, or
+/// to the reason why there is none.
 ///
 /// ```
 /// # use inflight::{NewTask, Store};
@@ -50,7 +50,7 @@ impl Future for Wait {
     }
 }
 
-/// Waits for a task to end, for a limited time. [`Store::wait_timeout`] returns it.
+/// A future that waits for a task to end, for a limited time. [`Store::wait_timeout`] returns it.
 ///
 /// ```
 /// # use inflight::{NewTask, Store};
@@ -122,8 +122,8 @@ impl fmt::Display for WaitError {
 
 impl std::error::Error for WaitError {}
 
-/// Waits for a task to change. [`Store::changed_since`] returns it. It resolves to a status with a greater
-/// version, or to the reason why there is none.
+/// A future that waits for a task to change. [`Store::changed_since`] returns it. It resolves to a status
+/// with a greater version, or to the reason why there is none.
 ///
 /// ```
 /// # use inflight::{NewTask, Store};
@@ -152,7 +152,7 @@ impl Future for ChangedSince {
     }
 }
 
-/// The statuses of one task as they change. [`Store::watch`] returns it.
+/// A stream of the statuses of one task as they change. [`Store::watch`] returns it.
 ///
 /// The stream begins with the present status and continues with newer ones. It never repeats a version and
 /// never returns an older one. It may skip progress and intermediate changes, but not the terminal status,

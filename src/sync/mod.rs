@@ -9,7 +9,7 @@
 //! | `--cfg` | what is used |
 //! | --- | --- |
 //! | none | `std` and DashMap |
-//! | `inflight_loom` | loom: all executions of a small model, with weak memory orderings |
+//! | `inflight_loom` | loom: the executions of a small model, with weak memory orderings |
 //! | `inflight_shuttle` | shuttle: random schedules of the whole store (`sync/scheduled.rs`) |
 //! | `inflight_budget` | `std` and DashMap, with their operations counted (`sync/counted.rs`) |
 

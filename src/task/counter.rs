@@ -5,7 +5,7 @@ use crate::model::clock::{Pulse, Stamp};
 use crate::record::error::ProgressError;
 use crate::task::handle::Handle;
 
-/// Counts progress in a tight loop. [`Task::counter`](crate::Task::counter) returns it.
+/// A counter of progress for tight loops. [`Task::counter`](crate::Task::counter) returns it.
 ///
 /// It does what [`Task::advance`](crate::Task::advance) does, and polls see each step just as soon. But it
 /// holds the task's line and the count itself, so the compiler can keep both in registers. A step is one
