@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State as Extracted};
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use inflight::{Absent, Cursor, Details, Filter, State, Status, TaskId, Version, Watch};
@@ -102,6 +102,8 @@ pub(crate) async fn of_task(
 ) -> Result<Response, Problem> {
     caller.must(Scope::Read)?;
     let id = parse_id(&id)?;
+    // The seat is taken first: a later task with this id, which may be another's, is then not what is watched.
+    let watch = app.store.watch(id);
     let status = app.status(&caller, id)?;
     let seen: Option<Version> = last_event_id(&headers).and_then(|id| id.parse().ok());
     if status.is_terminal() && seen == Some(status.version()) {
@@ -110,7 +112,6 @@ pub(crate) async fn of_task(
     if app.options.shutdown.has_begun() {
         return Err(draining());
     }
-    let watch = app.store.watch(id);
     let one = OneTask { id, app, caller, watch, seen, over: false };
     Ok(answer(stream::unfold(one, OneTask::next)))
 }
@@ -141,29 +142,45 @@ impl OneTask {
                 self.over = true;
                 return Some((self.gone(absent), self));
             };
+            let (status, details) = self.look(status);
             self.over = status.is_terminal();
             // A reader that comes back has seen this already; but one that reconnects to a later task
             // of the same id has not, as its versions are greater.
             if self.seen.is_some_and(|seen| seen >= status.version()) && !self.over {
                 continue;
             }
-            return Some((self.show(&status), self));
+            return Some((self.show(&status, details.as_ref()), self));
         }
     }
 
-    fn show(&self, status: &Status) -> Bytes {
-        match self.app.details(&self.caller, self.id) {
-            // The details may be newer than what woke the stream; then they are what is told.
-            Ok(details) => {
-                let json = TaskView::new(&details, self.app.pace, Extent::Full).render();
-                frame("status", Some(&details.status().version().to_string()), &json)
+    /// The details of the task whose status woke the stream, and the status that is theirs. They may be
+    /// newer than what woke it; then they are what is told. `None` if it ended and went before it could be
+    /// looked at: what is left is its last status.
+    fn look(&mut self, mut status: Status) -> (Status, Option<Details>) {
+        let mut rounds = 4;
+        loop {
+            let details = self.app.details(&self.caller, self.id).ok();
+            if status.is_terminal() {
+                // An end is final, so another version is a later task's.
+                return (status, details.filter(|details| details.status().version() == status.version()));
             }
-            // It ended and went before it could be looked at: what is left is its last status.
-            Err(_) => {
-                let json = TaskView::of_status(status, None, self.app.pace).render();
-                frame("status", Some(&status.version().to_string()), &json)
+            let details = details.filter(|details| details.status().version() >= status.version());
+            rounds -= 1;
+            // If the task has not ended by now, its id was not another's when the details were read.
+            match self.watch.next().now_or_never() {
+                Some(Some(newer)) if newer.is_terminal() || rounds > 0 => status = newer,
+                Some(None) => return (status, None),
+                _ => return (details.as_ref().map_or(status, Details::status), details),
             }
         }
+    }
+
+    fn show(&self, status: &Status, details: Option<&Details>) -> Bytes {
+        let view = match details {
+            Some(details) => TaskView::new(details, self.app.pace, Extent::Full),
+            None => TaskView::of_status(status, None, self.app.pace),
+        };
+        frame("status", Some(&status.version().to_string()), &view.render())
     }
 
     fn gone(&self, absent: Absent) -> Bytes {
@@ -392,9 +409,22 @@ impl AllTasks {
         let wanted = match &shown.details {
             Some(details) => self.app.may_see(&self.caller, details) && self.wanted.has(details),
             // What it was is not known any more; who never heard of it can pass over it.
-            None => self.caller.tenant().is_none_or(|tenant| note.tenant.as_ref() == Some(tenant)),
+            None => {
+                let is_theirs =
+                    self.caller.tenant().is_none_or(|tenant| note.tenant.as_ref() == Some(tenant));
+                is_theirs && !self.sees_later(note)
+            }
         };
         wanted.then(|| frame(shown.event, Some(&self.app.hub.event_id(position)), &shown.json))
+    }
+
+    /// Whether this stream tells of a later task with the id of one that is gone. Then that is the news of
+    /// the id, and this is outdated.
+    fn sees_later(&self, note: &Note) -> bool {
+        let Some((id, version)) = note.gone() else { return false };
+        self.app
+            .details(&self.caller, id)
+            .is_ok_and(|details| details.status().version() > version && self.wanted.has(&details))
     }
 
     /// Waits until there is something new; gives whether there is, or it was only time to say that the

@@ -3,13 +3,17 @@
 //! The log is coalesced: a task that changes again moves to its end, so it is as long as there are
 //! tasks that changed, not as there were changes. A reader has a position in it, and a slow one skips
 //! what is outdated anyway.
+//!
+//! An id can be used again, and the feed may tell of the later task before it tells that the earlier one is
+//! gone. The versions of the later one are greater. So a note that a task is gone replaces only what has
+//! no greater version, and is a note of its own: whoever saw the earlier task is told, and only they.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use inflight::{Change, ChangeKind, Changes, Details, Drained, Filter, Store, TaskId};
+use inflight::{Change, ChangeKind, Changes, Details, Drained, Filter, Store, TaskId, Version};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -36,7 +40,8 @@ struct Log {
     /// Notes up to this number may be missing.
     floor: u64,
     notes: BTreeMap<u64, Arc<Note>>,
-    by_task: HashMap<TaskId, u64>,
+    /// Where the note of each task that is there stands, and the version that it had.
+    by_task: HashMap<TaskId, (u64, Version)>,
 }
 
 /// What is new about one task.
@@ -161,21 +166,47 @@ impl Hub {
 impl Log {
     /// Gives what has to make room.
     fn append(&mut self, note: Note, limit: usize) -> Option<Arc<Note>> {
+        let (id, version) = (note.change.status.id(), note.change.status.version());
+        let before = self.by_task.get(&id).copied();
+        let is_outdated = before.is_some_and(|(_, before)| before > version);
+        let is_gone = note.is_gone();
+        if is_outdated && !is_gone {
+            return None;
+        }
         self.last += 1;
-        let before = self.by_task.insert(note.change.status.id(), self.last);
-        let outdated = before.and_then(|before| self.notes.remove(&before));
+        let mut outdated = None;
+        if !is_outdated {
+            outdated = before.and_then(|(at, _)| self.notes.remove(&at));
+            if is_gone {
+                self.by_task.remove(&id);
+            } else {
+                self.by_task.insert(id, (self.last, version));
+            }
+        }
         self.notes.insert(self.last, Arc::new(note));
         if self.notes.len() <= limit {
             return outdated;
         }
         let (at, oldest) = self.notes.pop_first()?;
-        self.by_task.remove(&oldest.change.status.id());
+        let oldest_id = oldest.change.status.id();
+        if self.by_task.get(&oldest_id).is_some_and(|(noted, _)| *noted == at) {
+            self.by_task.remove(&oldest_id);
+        }
         self.floor = at;
         Some(oldest)
     }
 }
 
 impl Note {
+    fn is_gone(&self) -> bool {
+        matches!(self.change.kind, ChangeKind::Gone(_))
+    }
+
+    /// The last version of a task that is gone, and its id.
+    pub(crate) fn gone(&self) -> Option<(TaskId, Version)> {
+        self.is_gone().then(|| (self.change.status.id(), self.change.status.version()))
+    }
+
     /// The note as it is sent; `None` if the task is gone by now, which another note tells.
     pub(crate) fn show(&self, store: &Store, pace: Pace) -> Option<&Shown> {
         let show = || {
@@ -247,10 +278,7 @@ impl App {
             match change.kind {
                 ChangeKind::Gone(_) => {
                     self.remotes.gone(id, version);
-                    if let Some(tenants) = &self.tenants {
-                        tenant = tenants.of(id);
-                        tenants.forget(id);
-                    }
+                    tenant = self.tenants.as_ref().and_then(|tenants| tenants.forget(id, version));
                 }
                 kind => {
                     if kind == ChangeKind::Ended {

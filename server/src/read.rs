@@ -208,7 +208,7 @@ pub(crate) async fn remove(
     let version = details.status().version();
     if Tags::if_match(&headers)?.is_some_and(|tags| !tags.match_strongly(version)) {
         let problem = Problem::new(Kind::Stale, format!("the task's version is {version}"));
-        return Err(app.refused(problem, id));
+        return Err(app.refused(&caller, problem, id));
     }
     let removed = app.store.remove(id);
     drop(handle);
@@ -222,7 +222,7 @@ pub(crate) async fn remove(
             let problem = Problem::new(Kind::Refused, error.to_string());
             Err(match error {
                 inflight::RemoveError::Live(status) => app.refused_at(problem, &details, &status),
-                _ => app.refused(problem, id),
+                _ => app.refused(&caller, problem, id),
             })
         }
     }

@@ -372,7 +372,7 @@ impl<'a> Target<'a> {
             // Under the handle's lock, so that no other request has changed the task meanwhile.
             return match problem.status() {
                 StatusCode::GONE => Written::Gone(problem),
-                _ => Written::Answer(Err(self.app.refused(problem, self.id))),
+                _ => Written::Answer(Err(self.app.refused(self.caller, problem, self.id))),
             };
         }
         let details = self.app.details(self.caller, self.id);
@@ -393,11 +393,11 @@ impl<'a> Target<'a> {
         let status = self.app.status(self.caller, self.id)?;
         if self.if_match.as_ref().is_some_and(|tags| !tags.match_strongly(status.version())) {
             let detail = format!("the task's version is {}", status.version());
-            return Err(self.app.refused(Problem::new(Kind::Stale, detail), self.id));
+            return Err(self.app.refused(self.caller, Problem::new(Kind::Stale, detail), self.id));
         }
         if let Some(attempt) = attempt.filter(|attempt| *attempt != status.attempt()) {
             let detail = format!("the task is in attempt {}, not {attempt}", status.attempt());
-            return Err(self.app.refused(Problem::new(Kind::Refused, detail), self.id));
+            return Err(self.app.refused(self.caller, Problem::new(Kind::Refused, detail), self.id));
         }
         Ok(status)
     }
@@ -406,13 +406,13 @@ impl<'a> Target<'a> {
     fn without_handle(&self) -> Problem {
         match self.app.status(self.caller, self.id) {
             Err(problem) => problem,
-            Ok(status) if status.is_terminal() => self.app.refused(ended(&status), self.id),
+            Ok(status) if status.is_terminal() => self.app.refused(self.caller, ended(&status), self.id),
             Ok(_) => {
                 let problem = Problem::new(
                     Kind::InProcess,
                     "the task was not created over HTTP; only its worker writes to it, and it can be cancelled",
                 );
-                self.app.refused(problem, self.id)
+                self.app.refused(self.caller, problem, self.id)
             }
         }
     }
@@ -436,8 +436,10 @@ impl<'a> Target<'a> {
                 Ok(details.map_or_else(|_| gone_since(), |details| self.app.answer(StatusCode::OK, &details)))
             }
             Err(CancelError::Absent(absent)) => Err(self.app.absent(self.caller, self.id, absent).into()),
-            Err(CancelError::Ended(status)) => Err(self.app.refused(ended(&status), self.id)),
-            Err(error) => Err(self.app.refused(Problem::new(Kind::Refused, error.to_string()), self.id)),
+            Err(CancelError::Ended(status)) => Err(self.app.refused(self.caller, ended(&status), self.id)),
+            Err(error) => {
+                Err(self.app.refused(self.caller, Problem::new(Kind::Refused, error.to_string()), self.id))
+            }
         }
     }
 }

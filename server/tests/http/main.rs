@@ -17,6 +17,7 @@ mod linearizable;
 mod nest;
 mod problems;
 mod read;
+mod reuse;
 mod service;
 mod shutdown;
 mod write;
