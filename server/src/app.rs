@@ -13,7 +13,7 @@ use inflight::{Absent, Details, Status, Store, TaskId, Version};
 
 use crate::auth::Caller;
 use crate::hub::Hub;
-use crate::idempotency::Replays;
+use crate::idempotency::{Answer, REPLAYED, Replays};
 use crate::meters::Meters;
 use crate::options::Options;
 use crate::pacing::Pace;
@@ -50,7 +50,7 @@ impl App {
             pace: Pace { least, most: most.max(least) },
             remotes: Remotes::default(),
             hub: Hub::new(options.event_log),
-            replays: Replays::new(options.idempotency_keys, options.idempotency_ttl),
+            replays: Replays::new(options.idempotency_bytes, options.idempotency_ttl),
             tenants: tenants.then(|| Tenants::new(options.tenant_label.clone())),
             gate: Gate::default(),
             meters: Meters::new(),
@@ -97,6 +97,19 @@ impl App {
     /// A task, as it is the answer to most requests.
     pub(crate) fn answer(&self, code: StatusCode, details: &Details) -> Response {
         self.answer_ready(code, &details.status(), self.ready(details))
+    }
+
+    /// What a write is answered with: the task after it.
+    pub(crate) fn written(&self, answer: &Answer, is_replayed: bool) -> Response {
+        let mut response = match &answer.details {
+            Some(details) => self.answer(answer.code, details),
+            None => Response::default(),
+        };
+        *response.status_mut() = answer.code;
+        if is_replayed {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
     }
 
     /// A task's body and ETag.

@@ -50,8 +50,9 @@ pub struct Options {
     pub event_log: usize,
     /// How often a stream without events says that it is alive; 15 s by default.
     pub keep_alive: Duration,
-    /// How many idempotency keys are remembered; 100,000 by default. The oldest goes first.
-    pub idempotency_keys: usize,
+    /// How many bytes the answers may take that are kept for idempotency keys; 64 MiB by default. The answer
+    /// that was asked for longest ago goes first.
+    pub idempotency_bytes: usize,
     /// For how long they are remembered at the most; 24 h by default.
     pub idempotency_ttl: Duration,
     /// Ends event streams and waits, and makes `/readyz` say no.
@@ -76,7 +77,7 @@ impl Default for Options {
             event_interval: Duration::from_millis(50),
             event_log: 1 << 16,
             keep_alive: Duration::from_secs(15),
-            idempotency_keys: 100_000,
+            idempotency_bytes: 64 << 20,
             idempotency_ttl: Duration::from_secs(86_400),
             shutdown: Shutdown::default(),
             metrics: None,

@@ -12,9 +12,9 @@ use axum::response::Response;
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
 use inflight::{
-    CancelError, FailureReason, Finish, FinishError, MAX_COUNT, Payload, State, Status, Task, TaskId,
+    CancelError, Details, FailureReason, Finish, FinishError, MAX_COUNT, Payload, State, Status, Task, TaskId,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -22,11 +22,12 @@ use crate::app::{App, Shared, VERBS, parse_id};
 use crate::auth::{Caller, Scope};
 use crate::body;
 use crate::conditions::Tags;
+use crate::idempotency::{Answer, Key};
 use crate::problem::{Kind, Problem};
 use crate::remote::Remote;
 
 /// A change of a task. All of it is made, or nothing.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PatchTask {
     /// `running` starts a pending task and goes on with a blocked one; `blocked` waits for something
@@ -42,7 +43,7 @@ pub(crate) struct PatchTask {
 }
 
 /// The states that a patch leads to. The others have verbs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum PatchState {
     Running,
@@ -50,7 +51,7 @@ enum PatchState {
 }
 
 /// New progress: `done` or `advance`, not both.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PatchProgress {
     /// How much is done; not less than before.
@@ -68,7 +69,7 @@ struct PatchProgress {
 }
 
 /// How a task succeeds.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Succeed {
     /// Any JSON.
@@ -80,7 +81,7 @@ pub(crate) struct Succeed {
 }
 
 /// How a task fails.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Fail {
     /// Any JSON.
@@ -94,7 +95,7 @@ pub(crate) struct Fail {
 }
 
 /// What kind of failure it was.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum ReasonName {
     #[default]
@@ -118,7 +119,7 @@ impl From<ReasonName> for FailureReason {
 }
 
 /// A request to cancel, or the worker's consent.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Cancel {
     /// The worker agrees: the task ends as cancelled, now.
@@ -130,7 +131,7 @@ pub(crate) struct Cancel {
 }
 
 /// A verb that says nothing more.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Plain {
     /// The attempt that this is about; refused if the task is in another.
@@ -148,6 +149,7 @@ pub(crate) struct Plain {
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
         ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "The same key and request give the same answer; 422 for another request"),
     ),
     request_body(content = PatchTask),
     responses(
@@ -165,9 +167,11 @@ pub(crate) async fn patch(
 ) -> Result<Response, Problem> {
     let target = Target::new(&app, &caller, &id, request.headers())?;
     let patch: PatchTask = body::required_json(request, &app.options).await?;
-    target.write(patch.attempt, |task, status| {
-        patch.check(status)?;
-        patch.apply(task)
+    target.once("patch", &patch, || {
+        target.write(patch.attempt, |task, status| {
+            patch.check(status)?;
+            patch.apply(task)
+        })
     })
 }
 
@@ -193,23 +197,30 @@ pub(crate) async fn verb(
     let target = Target::new(&app, &caller, id, request.headers())?;
     match verb {
         "succeed" => {
-            let Succeed { result, attempt } = body(request, &app).await?;
-            let result = payload(result);
-            target.write(attempt, |task, _| finished(task.succeed(result.clone())))
+            let asked: Succeed = body(request, &app).await?;
+            let result = payload(asked.result.as_deref());
+            target.once(verb, &asked, || {
+                target.write(asked.attempt, |task, _| finished(task.succeed(result.clone())))
+            })
         }
         "fail" => {
-            let Fail { error, reason, attempt } = body(request, &app).await?;
-            let error = payload(error);
-            target.write(attempt, |task, _| finished(task.fail(reason.into(), error.clone())))
+            let asked: Fail = body(request, &app).await?;
+            let error = payload(asked.error.as_deref());
+            target.once(verb, &asked, || {
+                target.write(asked.attempt, |task, _| finished(task.fail(asked.reason.into(), error.clone())))
+            })
         }
-        "cancel" => target.cancel(body(request, &app).await?),
+        "cancel" => {
+            let asked: Cancel = body(request, &app).await?;
+            target.once(verb, &asked, || target.cancel(&asked))
+        }
         "retry" => {
-            let Plain { attempt } = body(request, &app).await?;
-            target.write(attempt, |task, _| Ok(task.retry()?))
+            let asked: Plain = body(request, &app).await?;
+            target.once(verb, &asked, || target.write(asked.attempt, |task, _| Ok(task.retry()?)))
         }
         _ => {
-            let Plain { attempt } = body(request, &app).await?;
-            target.write(attempt, |task, _| Ok(task.heartbeat()?))
+            let asked: Plain = body(request, &app).await?;
+            target.once(verb, &asked, || target.write(asked.attempt, |task, _| Ok(task.heartbeat()?)))
         }
     }
 }
@@ -219,7 +230,7 @@ async fn body<T: serde::de::DeserializeOwned + Default>(request: Request, app: &
     Ok(body::json(request, &app.options).await?.unwrap_or_default())
 }
 
-fn payload(json: Option<Box<RawValue>>) -> Payload {
+fn payload(json: Option<&RawValue>) -> Payload {
     json.map_or_else(Payload::none, |json| Payload::new("application/json", json.get().as_bytes().to_vec()))
 }
 
@@ -326,12 +337,28 @@ struct Target<'a> {
     caller: &'a Caller,
     id: TaskId,
     if_match: Option<Tags>,
+    key: Option<Key>,
 }
 
 impl<'a> Target<'a> {
     fn new(app: &'a App, caller: &'a Caller, id: &str, headers: &HeaderMap) -> Result<Self, Problem> {
         caller.must(Scope::Write)?;
-        Ok(Self { app, caller, id: parse_id(id)?, if_match: Tags::if_match(headers)? })
+        let (id, if_match) = (parse_id(id)?, Tags::if_match(headers)?);
+        Ok(Self { app, caller, id, if_match, key: Key::of(headers, caller)? })
+    }
+
+    /// Makes the write, or answers as before if it came with a key and was made before.
+    fn once(
+        &self,
+        what: &str,
+        body: &impl Serialize,
+        write: impl FnOnce() -> Result<Answer, Problem>,
+    ) -> Result<Response, Problem> {
+        let (answer, is_replayed) = match &self.key {
+            None => (write()?, false),
+            Some(key) => self.app.replays.once(key, &format!("{what} {}", self.id), body, write)?,
+        };
+        Ok(self.app.written(&answer, is_replayed))
     }
 
     /// Makes a write through the task's handle, and answers with what has become of the task.
@@ -339,7 +366,7 @@ impl<'a> Target<'a> {
         &self,
         attempt: Option<u32>,
         write: impl Fn(&mut Task, &Status) -> Result<(), Problem>,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Answer, Problem> {
         let mut tried = None;
         loop {
             let _ = self.checked(attempt)?;
@@ -385,7 +412,7 @@ impl<'a> Target<'a> {
         if ended {
             self.app.remotes.ended(self.id, details.status().version());
         }
-        Written::Answer(Ok(self.app.answer(StatusCode::OK, &details)))
+        Written::Answer(Ok(made(details)))
     }
 
     /// The status, if the caller may see it and it is the version and the attempt that are asked for.
@@ -418,7 +445,7 @@ impl<'a> Target<'a> {
     }
 
     /// A request to cancel goes to any task; the consent only to one whose worker is elsewhere.
-    fn cancel(&self, Cancel { confirm, attempt }: Cancel) -> Result<Response, Problem> {
+    fn cancel(&self, &Cancel { confirm, attempt }: &Cancel) -> Result<Answer, Problem> {
         if confirm {
             return self.write(attempt, |task, _| finished(task.cancel()));
         }
@@ -433,7 +460,7 @@ impl<'a> Target<'a> {
                     self.app.remotes.ended(self.id, status.version());
                 }
                 let details = self.app.details(self.caller, self.id);
-                Ok(details.map_or_else(|_| gone_since(), |details| self.app.answer(StatusCode::OK, &details)))
+                Ok(details.map_or_else(|_| gone_since(), made))
             }
             Err(CancelError::Absent(absent)) => Err(self.app.absent(self.caller, self.id, absent).into()),
             Err(CancelError::Ended(status)) => Err(self.app.refused(self.caller, ended(&status), self.id)),
@@ -446,16 +473,19 @@ impl<'a> Target<'a> {
 
 /// What came of a try to write.
 enum Written {
-    Answer(Result<Response, Problem>),
+    Answer(Result<Answer, Problem>),
     /// The handle has been let go of: the task that it was of has ended.
     NoHandle,
     /// So is the task.
     Gone(Problem),
 }
 
+/// The write was made, and this is the task after it.
+fn made(details: Details) -> Answer {
+    Answer { code: StatusCode::OK, details: Some(details) }
+}
+
 /// The write was made, and the task has gone since: there is nothing left to show.
-fn gone_since() -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
+const fn gone_since() -> Answer {
+    Answer { code: StatusCode::NO_CONTENT, details: None }
 }

@@ -13,6 +13,7 @@ mod create;
 mod events;
 mod find;
 mod hardening;
+mod keys;
 mod linearizable;
 mod nest;
 mod problems;
