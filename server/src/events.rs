@@ -47,12 +47,21 @@ fn frame(event: &str, id: Option<&str>, data: &[u8]) -> Bytes {
     frame.into()
 }
 
-/// Goes first: how soon to come back, and it makes proxies pass the head on.
-const HELLO: Bytes = Bytes::from_static(b"retry: 1000\n\n");
+/// How soon to come back. It is said with the first event, since some readers pass over a block without data.
+const RETRY: &[u8] = b"retry: 1000\n";
+/// A comment. It also goes first, so that proxies pass the head on.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
 
 fn answer(frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
-    let frames = stream::once(std::future::ready(HELLO)).chain(frames);
+    let mut is_first = true;
+    let frames = frames.map(move |frame| {
+        if !is_first || frame == KEEP_ALIVE {
+            return frame;
+        }
+        is_first = false;
+        [RETRY, &frame].concat().into()
+    });
+    let frames = stream::once(std::future::ready(KEEP_ALIVE)).chain(frames);
     let mut response = Response::new(Body::from_stream(frames.map(Ok::<_, std::convert::Infallible>)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -211,10 +220,32 @@ pub(crate) struct Ready {
     by_state: ByState,
 }
 
+/// A task is not in any of the states that the stream is filtered for.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = LeftEvent)]
+pub(crate) struct Left {
+    #[schema(value_type = String, format = Uuid)]
+    task_id: Text<TaskId>,
+    /// The state that it is in.
+    #[schema(value_type = crate::view::StateName)]
+    status: &'static str,
+    #[schema(value_type = String)]
+    version: Text<Version>,
+}
+
+impl Left {
+    fn new(status: &Status) -> Self {
+        let version = Text(status.version());
+        Self { task_id: Text(status.id()), status: status.state().as_str(), version }
+    }
+}
+
 /// All tasks' events
 ///
 /// Server-sent events, coalesced: first each task as it is (unless `snapshot=false`), then `ready`, then
-/// each task that changes with its newest status. The id of an event is a place in the log of changes;
+/// each task that changes with its newest status; with `state`, `left` for one that changes and is in none of
+/// these states. The id of an event is a place in the log of changes;
 /// with `Last-Event-ID` it goes on from there, or says `resync` if that is too long ago. Labels as for
 /// the list.
 #[utoipa::path(
@@ -228,7 +259,7 @@ pub(crate) struct Ready {
         ("intervalMs" = Option<u64>, Query, description = "How long to collect changes, 60000 at the most"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen"),
     ),
-    responses((status = 200, description = "Events `status`, `gone`, `ready` and `resync`", body = String, content_type = "text/event-stream")),
+    responses((status = 200, description = "Events `status`, `left`, `gone`, `ready` and `resync`", body = String, content_type = "text/event-stream")),
     tag = "find"
 )]
 pub(crate) async fn of_all(
@@ -285,9 +316,14 @@ impl Wanted {
         filter
     }
 
+    /// Whether the task is one of those that the stream is about.
     fn has(&self, details: &Details) -> bool {
-        (self.states.is_empty() || self.states.contains(&details.status().state()))
-            && self.kind.as_ref().is_none_or(|kind| details.kind() == kind)
+        self.is_about(details) && (self.states.is_empty() || self.states.contains(&details.status().state()))
+    }
+
+    /// Whether it is, but for its state: the rest of what is filtered for never changes.
+    fn is_about(&self, details: &Details) -> bool {
+        self.kind.as_ref().is_none_or(|kind| details.kind() == kind)
             && self.labels.iter().all(|(key, value)| details.label(key) == Some(value))
             && self.parent.is_none_or(|parent| details.parent() == Some(parent))
     }
@@ -406,16 +442,22 @@ impl AllTasks {
 
     fn show(&self, position: u64, note: &Note) -> Option<Bytes> {
         let shown = note.show(&self.app.store, self.app.pace)?;
-        let wanted = match &shown.details {
-            Some(details) => self.app.may_see(&self.caller, details) && self.wanted.has(details),
+        let event_id = self.app.hub.event_id(position);
+        let Some(details) = &shown.details else {
             // What it was is not known any more; who never heard of it can pass over it.
-            None => {
-                let is_theirs =
-                    self.caller.tenant().is_none_or(|tenant| note.tenant.as_ref() == Some(tenant));
-                is_theirs && !self.sees_later(note)
-            }
+            let is_theirs = self.caller.tenant().is_none_or(|tenant| note.tenant.as_ref() == Some(tenant));
+            let is_told = is_theirs && !self.sees_later(note);
+            return is_told.then(|| frame(shown.event, Some(&event_id), &shown.json));
         };
-        wanted.then(|| frame(shown.event, Some(&self.app.hub.event_id(position)), &shown.json))
+        if !self.app.may_see(&self.caller, details) || !self.wanted.is_about(details) {
+            return None;
+        }
+        if self.wanted.has(details) {
+            return Some(frame(shown.event, Some(&event_id), &shown.json));
+        }
+        // It may have been in one of the states that are asked for; who never heard of it can pass over it.
+        let left = serde_json::to_vec(&Left::new(&details.status())).unwrap_or_default();
+        Some(frame("left", Some(&event_id), &left))
     }
 
     /// Whether this stream tells of a later task with the id of one that is gone. Then that is the news of

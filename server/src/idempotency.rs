@@ -52,7 +52,11 @@ type Name = (Option<Arc<str>>, String);
 
 impl Key {
     pub(crate) fn of(headers: &HeaderMap, caller: &Caller) -> Result<Option<Self>, Problem> {
-        let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(Problem::bad(format!("{IDEMPOTENCY_KEY} is there more than once")));
+        }
         let text = value.to_str();
         let text = text
             .map_err(|_| Problem::bad(format!("{IDEMPOTENCY_KEY} has characters that no such header has")))?;

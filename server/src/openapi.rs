@@ -45,7 +45,7 @@ use crate::{create, events, list, ops, problem, read, view, write};
         ops::readyz,
         ops::metrics,
     ),
-    components(schemas(view::ViewParam, problem::ProblemDetails, events::Ready, crate::hub::GoneEvent)),
+    components(schemas(view::ViewParam, problem::ProblemDetails, events::Ready, events::Left, crate::hub::GoneEvent)),
     modifiers(&Common),
 )]
 struct Description;

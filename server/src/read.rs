@@ -167,7 +167,7 @@ pub(crate) async fn payload(
     };
     let state = details.status().state();
     let payload =
-        payload.ok_or_else(|| Problem::new(Kind::NoRoute, format!("the {state} task has no {part}")))?;
+        payload.ok_or_else(|| Problem::new(Kind::NoPayload, format!("the {state} task has no {part}")))?;
     let mut response = Response::new(Body::from(payload.bytes().to_vec()));
     let media_type = HeaderValue::try_from(payload.media_type());
     let headers = response.headers_mut();

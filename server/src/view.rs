@@ -136,7 +136,8 @@ impl<'a> TaskView<'a> {
             |payload: Option<&'a Payload>| payload.filter(|_| extent == Extent::Full).map(PayloadView);
         Self {
             kind: details.kind(),
-            status_message: details.message(),
+            // An empty one is what is left of one that was taken back.
+            status_message: details.message().filter(|message| !message.is_empty()),
             labels: Labels(Some(details)),
             parent_id: details.parent().map(Text),
             ttl_ms: details.ttl().map(millis),

@@ -35,9 +35,12 @@ pub(crate) struct PatchTask {
     status: Option<PatchState>,
     #[serde(default, deserialize_with = "body::maybe_object")]
     progress: Option<PatchProgress>,
-    /// What is being done, in a few words.
-    status_message: Option<String>,
-    /// The attempt that this is about; refused if the task is in another.
+    /// What is being done, in a few words. `null` in a merge patch takes back what was said.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "body::present")]
+    status_message: Option<Option<String>>,
+    /// The attempt that this is about; refused if the task is in another. With it, a start that has been made
+    /// already is not refused.
     #[serde(default, deserialize_with = "body::whole")]
     attempt: Option<u32>,
 }
@@ -166,7 +169,9 @@ pub(crate) async fn patch(
     request: Request,
 ) -> Result<Response, Problem> {
     let target = Target::new(&app, &caller, &id, request.headers())?;
-    let patch: PatchTask = body::required_json(request, &app.options).await?;
+    let is_merge = body::is_merge_patch(request.headers());
+    let mut patch: PatchTask = body::required_json(request, &app.options).await?;
+    patch.read_null(is_merge);
     target.once("patch", &patch, || {
         target.write(patch.attempt, |task, status| {
             patch.check(status)?;
@@ -216,7 +221,10 @@ pub(crate) async fn verb(
         }
         "retry" => {
             let asked: Plain = body(request, &app).await?;
-            target.once(verb, &asked, || target.write(asked.attempt, |task, _| Ok(task.retry()?)))
+            target.once(verb, &asked, || {
+                let retried = target.write(asked.attempt, |task, _| Ok(task.retry()?));
+                retried.map_err(|problem| problem.with_hint(Kind::Refused, WHO_IS_RETRIED))
+            })
         }
         _ => {
             let asked: Plain = body(request, &app).await?;
@@ -245,7 +253,27 @@ fn ended(status: &Status) -> Problem {
     Problem::new(Kind::Refused, format!("the task has ended: it is {}", status.state()))
 }
 
+const WHO_IS_RETRIED: &str = "; a task can be retried while it is running or blocked";
+
 impl PatchTask {
+    /// In a merge patch, a message of `null` is to be taken back: it becomes empty, and an empty one is shown as
+    /// none. Elsewhere `null` says nothing.
+    fn read_null(&mut self, is_merge: bool) {
+        if self.status_message == Some(None) {
+            self.status_message = is_merge.then(|| Some(String::new()));
+        }
+    }
+
+    /// Whether the task is to be started or to go on, and it is known which attempt that is about, and that one
+    /// is running: it is what a repeated request finds. What it counts on top would count twice.
+    fn is_repeated(&self, from: State) -> bool {
+        let counts = self.progress.as_ref().is_some_and(|progress| progress.advance.is_some());
+        self.status == Some(PatchState::Running)
+            && from == State::Running
+            && self.attempt.is_some()
+            && !counts
+    }
+
     /// Whether all of it can be done, so that nothing is done if not. The message alone may still be too
     /// large, which is found out first.
     fn check(&self, status: &Status) -> Result<(), Problem> {
@@ -259,6 +287,7 @@ impl PatchTask {
         let from = status.state();
         let to = match (self.status, from) {
             (None, _) => from,
+            _ if self.is_repeated(from) => from,
             (Some(PatchState::Running), State::Pending | State::Blocked) => State::Running,
             (Some(PatchState::Blocked), State::Running) => State::Blocked,
             (Some(PatchState::Running), _) => return Err(not_allowed(from, State::Running)),
@@ -272,14 +301,18 @@ impl PatchTask {
     }
 
     fn apply(&self, task: &mut Task) -> Result<(), Problem> {
-        if let Some(message) = &self.status_message {
+        if let Some(Some(message)) = &self.status_message {
             task.set_message(message)?;
         }
-        match self.status {
+        let state = task.status().map(|status| status.state());
+        match self.status.filter(|_| !state.is_some_and(|state| self.is_repeated(state))) {
             Some(PatchState::Blocked) => task.block()?,
             Some(PatchState::Running) => {
-                let is_blocked = task.status().is_some_and(|status| status.state() == State::Blocked);
-                if is_blocked { task.resume()? } else { task.start()? }
+                if state == Some(State::Blocked) {
+                    task.resume()?
+                } else {
+                    task.start()?
+                }
             }
             None => {}
         }
