@@ -29,6 +29,8 @@ pub(crate) struct Hub {
     log: Mutex<Log>,
     head: watch::Sender<u64>,
     started: Once,
+    /// Cancelled when it is known whose all tasks are that were there before the hub.
+    learnt: CancellationToken,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
@@ -79,6 +81,7 @@ impl Hub {
             log: Mutex::default(),
             head: watch::Sender::new(0),
             started: Once::new(),
+            learnt: CancellationToken::new(),
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
         }
@@ -88,16 +91,23 @@ impl Hub {
     pub(crate) fn start(app: &Shared) {
         app.hub.started.call_once(|| match app.store.changes() {
             Ok(changes) => {
-                app.learn_all();
                 let (stop, interval) = (app.hub.stop.clone(), app.options.event_interval);
                 tokio::spawn(pump(Arc::downgrade(app), changes, stop, interval));
             }
-            Err(error) => tracing::error!(%error, "no events: the feed cannot be read"),
+            Err(error) => {
+                tracing::error!(%error, "no events: the feed cannot be read");
+                app.hub.learnt.cancel();
+            }
         });
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves when it is known whose all tasks are.
+    pub(crate) async fn learnt(&self) {
+        self.learnt.cancelled().await;
     }
 
     /// Where the log ends now.
@@ -246,6 +256,11 @@ pub(crate) struct GoneEvent {
 
 /// Reads the feed until the app is gone.
 async fn pump(app: Weak<App>, mut changes: Changes, stop: CancellationToken, interval: Duration) {
+    // Whoever needs to know whose all tasks are waits for that; nobody else does.
+    let Some(learner) = app.upgrade() else { return };
+    let learnt = learner.hub.learnt.clone();
+    let _ = tokio::task::spawn_blocking(move || learner.learn_all()).await;
+    learnt.cancel();
     loop {
         let drained = tokio::select! {
             drained = changes.drain() => drained,
@@ -253,8 +268,8 @@ async fn pump(app: Weak<App>, mut changes: Changes, stop: CancellationToken, int
         };
         let began = Instant::now();
         let Some(app) = app.upgrade() else { return };
-        app.take_in(drained);
-        drop(app);
+        // It may be much, and must not hold up those who answer requests.
+        let _ = tokio::task::spawn_blocking(move || app.take_in(drained)).await;
         // What comes meanwhile is coalesced; at most a third of a core goes into this.
         let pause = interval.max(began.elapsed() * 2);
         tokio::select! {

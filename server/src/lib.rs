@@ -24,6 +24,7 @@ mod openapi;
 mod ops;
 mod options;
 mod pacing;
+mod pieces;
 mod problem;
 mod query;
 mod read;

@@ -38,6 +38,9 @@ pub struct Options {
     pub wait_limit: Duration,
     /// How many ids one batch read may name; 1000 by default.
     pub batch_limit: usize,
+    /// How many bytes of tasks a page or a batch may have; 8 MiB by default. What there is no room for is on the next
+    /// page, or said to be left out; the first task is always there.
+    pub answer_limit: usize,
     /// Between which spans callers are asked to poll; from 500 ms to 30 s by default.
     pub poll_interval: (Duration, Duration),
     /// At how many requests under way `Retry-After` has reached its longest; 1024 by default. SSE streams
@@ -72,6 +75,7 @@ impl Default for Options {
             body_timeout: Duration::from_secs(10),
             wait_limit: Duration::from_secs(60),
             batch_limit: 1000,
+            answer_limit: 8 << 20,
             poll_interval: (Duration::from_millis(500), Duration::from_secs(30)),
             busy_at: 1024,
             event_interval: Duration::from_millis(50),

@@ -182,9 +182,14 @@ impl<'a> TaskView<'a> {
     /// The JSON text.
     pub(crate) fn render(&self) -> Vec<u8> {
         let mut json = Vec::with_capacity(768);
-        // It has no map with keys that are no strings, and a vector takes all that is written.
-        let _ = serde_json::to_writer(&mut json, self);
+        self.write(&mut json);
         json
+    }
+
+    /// The JSON text, behind what is there.
+    pub(crate) fn write(&self, json: &mut Vec<u8>) {
+        // It has no map with keys that are no strings, and a vector takes all that is written.
+        let _ = serde_json::to_writer(json, self);
     }
 
     /// The JSON text, to be part of another.
@@ -234,22 +239,37 @@ struct PayloadView<'a>(&'a Payload);
 impl Serialize for PayloadView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let payload = self.0;
-        let text = payload.as_text();
-        if is_json(payload.media_type())
-            && let Some(json) = text.and_then(|text| serde_json::from_str::<&RawValue>(text).ok())
-        {
-            return json.serialize(serializer);
-        }
-        if payload.media_type().starts_with("text/")
-            && let Some(text) = text
-        {
-            return serializer.serialize_str(text);
+        let text = payload.as_text().unwrap_or_default();
+        match form(payload) {
+            Form::Json => match serde_json::from_str::<&RawValue>(text) {
+                Ok(json) => return json.serialize(serializer),
+                Err(error) => return Err(serde::ser::Error::custom(error)),
+            },
+            Form::Text => return serializer.serialize_str(text),
+            Form::Binary => {}
         }
         let mut object = serializer.serialize_struct("Binary", 2)?;
         object.serialize_field("mediaType", payload.media_type())?;
         object.serialize_field("base64", &STANDARD.encode(payload.bytes()))?;
         object.end()
     }
+}
+
+/// As what a payload is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Json,
+    Text,
+    Binary,
+}
+
+/// JSON is only shown as such if it is.
+pub(crate) fn form(payload: &Payload) -> Form {
+    let Some(text) = payload.as_text() else { return Form::Binary };
+    if is_json(payload.media_type()) && serde_json::from_str::<&RawValue>(text).is_ok() {
+        return Form::Json;
+    }
+    if payload.media_type().starts_with("text/") { Form::Text } else { Form::Binary }
 }
 
 /// Whether the media type is JSON, or based on it.

@@ -8,6 +8,7 @@
 )]
 
 mod auth;
+mod bounds;
 mod config;
 mod create;
 mod events;
