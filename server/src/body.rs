@@ -10,6 +10,7 @@ use hyper::header::{
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::fit;
 use crate::options::Options;
 use crate::problem::{Kind, Problem};
 
@@ -28,6 +29,8 @@ pub(crate) async fn json<T: DeserializeOwned>(
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::bad("the body is not a JSON object"));
     }
+    fit::check(&bytes)
+        .map_err(|unfit| Problem::bad(format!("the body is not fit to be passed on: {unfit}")))?;
     let value = serde_json::from_slice(&bytes);
     value.map(Some).map_err(|error| Problem::bad(format!("the body is not as it should be: {error}")))
 }

@@ -15,6 +15,7 @@ mod conditions;
 mod create;
 mod docs;
 mod events;
+mod fit;
 mod front;
 mod hub;
 mod idempotency;

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::fit;
 use crate::pacing::Pace;
 use crate::time::Time;
 
@@ -263,10 +264,12 @@ pub(crate) enum Form {
     Binary,
 }
 
-/// JSON is only shown as such if it is.
+/// JSON is only shown as such if it is JSON, and nothing that breaks those who read it: the host's own tasks may
+/// have any result.
 pub(crate) fn form(payload: &Payload) -> Form {
     let Some(text) = payload.as_text() else { return Form::Binary };
-    if is_json(payload.media_type()) && serde_json::from_str::<&RawValue>(text).is_ok() {
+    let is_fit = || fit::check(text.as_bytes()).is_ok() && serde_json::from_str::<&RawValue>(text).is_ok();
+    if is_json(payload.media_type()) && is_fit() {
         return Form::Json;
     }
     if payload.media_type().starts_with("text/") { Form::Text } else { Form::Binary }

@@ -194,3 +194,48 @@ async fn streams_that_walk_over_everything_hold_up_nobody() {
     assert!(ready < 64, "it was answered while they walked");
     streams.shutdown().await;
 }
+
+#[tokio::test]
+async fn json_that_breaks_its_readers_is_refused_at_the_door() {
+    let service = service().await;
+    let path = service.create(r#"{"kind":"index","status":"running"}"#).await;
+    let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    for (value, limit) in [
+        (deep(200_000), "60 deep"),
+        (deep(60), "60 deep"),
+        ("7".repeat(900_000), "the limit is 64"),
+        ("[1e999]".into(), "range of a double"),
+        (r#""\ud800""#.into(), "half of a character"),
+        (r#"{"\udc00":1}"#.into(), "half of a character"),
+    ] {
+        for (verb, field) in [("succeed", "result"), ("fail", "error")] {
+            let body = format!(r#"{{"{field}":{value}}}"#);
+            let problem =
+                service.post(&format!("{path}:{verb}"), &body).await.assert_problem(400, "bad-request");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains(limit), "{detail}");
+        }
+    }
+    assert_eq!(service.get(&path).await.json()["status"], "running");
+    let result = format!("[{},{}]", deep(58), "7".repeat(64));
+    let body = format!(r#"{{"result":{result}}}"#);
+    assert_eq!(service.post(&format!("{path}:succeed"), &body).await.status, 200);
+    assert_eq!(service.get(&format!("{path}/result")).await.body, result);
+}
+
+#[tokio::test]
+async fn a_result_of_the_hosts_own_that_breaks_readers_is_shown_as_bytes() {
+    let service = service().await;
+    let mut ids = Vec::new();
+    for result in ["[".repeat(500) + &"]".repeat(500), "[1e999]".into(), "\"\\ud800\"".into()] {
+        let mut task = service.store.create(NewTask::new("index")).unwrap();
+        task.start().unwrap();
+        let _ = task.succeed(Payload::new("application/json", result)).unwrap();
+        ids.push(task.id());
+    }
+    let page = service.get("/v1/tasks?view=full").await.json();
+    for task in page["tasks"].as_array().unwrap() {
+        assert!(task["result"]["base64"].is_string(), "{task}");
+    }
+    assert_eq!(service.get(&format!("/v1/tasks/{}/result", ids[1])).await.body, "[1e999]");
+}
