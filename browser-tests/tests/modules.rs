@@ -106,6 +106,10 @@ async fn the_model_keeps_what_matters_within_its_bound() {
         const said = [model.childrenOf('1').length]; model.drop('2'); said.push(model.childrenOf('1').length);
         model.drop('3'); said.push(model.childrenOf('1') === undefined, model.childrenOf('9') === undefined); return said;");
     assert_eq!(with(&browser, "model.js", &family).await, json!([2, 1, true, true]));
+    // An id that is used again is another task, whatever is said late of the earlier one.
+    let reused = run("model.take(raw(1, 'running', { version: '1-9-0' })); model.take(raw(1, 'blocked', { version: '2-1-0', kind: 'other' }));
+        return [model.drop('1', '1-9-9'), model.tasks.get('1').kind, model.counts.running, model.counts.blocked, model.drop('1', '2-1-0')];");
+    assert_eq!(with(&browser, "model.js", &reused).await, json!([false, "other", 0, 1, true]));
     let loops = run("model.take(raw(1, 'running', { parentId: '2' })); model.take(raw(2, 'running', { parentId: '1' })); model.take(raw(3, 'running', { parentId: '3' }));
         return model.rows(new m.Filter({ kind: 'k' }), true, () => true).tasks.length;");
     let shown = with(&browser, "model.js", &loops).await;

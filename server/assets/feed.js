@@ -4,7 +4,7 @@
 // missed between the two. Events are collected and taken in once a frame, however many come.
 
 import { follow, request } from "./api.js";
-import { isLive } from "./format.js";
+import { isLive, newer } from "./format.js";
 import { NOTHING, PLACE } from "./model.js";
 
 const PAGE = 1000;
@@ -125,7 +125,11 @@ export class Feed {
       this.load(this.#query);
     }
     if (typeof raw?.taskId !== "string") return;
-    this.#pending.set(raw.taskId, name === "gone" ? { taskId: raw.taskId, gone: raw.goneReason ?? "" } : raw);
+    // The greater version wins: of an id that is used again, what was said of the earlier task may come late.
+    const before = this.#pending.get(raw.taskId);
+    if (typeof before?.version === "string" && typeof raw.version === "string" && newer(before.version, raw.version)) return;
+    const { taskId, version } = raw;
+    this.#pending.set(taskId, name === "gone" ? { taskId, version, gone: raw.goneReason ?? "" } : raw);
     if (this.#scheduled) return;
     this.#scheduled = true;
     // A hidden page has no frames, and no hurry.
@@ -139,7 +143,7 @@ export class Feed {
     let change = NOTHING;
     for (const raw of this.#pending.values()) {
       if (this.#loading !== null) this.#note(raw);
-      if (raw.gone !== undefined) change = Math.max(change, this.#model.drop(raw.taskId) ? PLACE : NOTHING);
+      if (raw.gone !== undefined) change = Math.max(change, this.#model.drop(raw.taskId, raw.version) ? PLACE : NOTHING);
       else if (raw.progress && typeof raw.version === "string" && this.#fits(raw)) change = Math.max(change, this.#model.take(raw));
       this.#on.event(raw);
     }

@@ -111,3 +111,6 @@ export function newer(a, b) {
   }
   return false;
 }
+
+/// Whether two versions of one id are of one task: an id can be used again, and each use has its own first number.
+export const sameTask = (a, b) => a.split("-", 1)[0] === b.split("-", 1)[0];

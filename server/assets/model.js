@@ -4,7 +4,7 @@
 // Memory is bounded: beyond `limit` tasks the oldest that has ended makes room, and the page says that it
 // does not show all.
 
-import { STATES, isLive, newer } from "./format.js";
+import { STATES, isLive, newer, sameTask } from "./format.js";
 
 /// What a change of a task may change of the page: nothing, the figures of its row, what a search finds it by, or
 /// where it is shown, and whether.
@@ -39,7 +39,12 @@ export class Model {
 
   /// Takes in what the service says of a task. Returns what that changes: see `NOTHING` and its like.
   take(raw) {
-    const known = this.tasks.get(raw.taskId);
+    let known = this.tasks.get(raw.taskId);
+    // The id is used again: that the earlier task is gone may be told later, or not at all.
+    if (known !== undefined && newer(raw.version, known.version) && !sameTask(raw.version, known.version)) {
+      this.drop(known.id);
+      known = undefined;
+    }
     if (known !== undefined) {
       if (!newer(raw.version, known.version)) return NOTHING;
       const { state, message } = known;
@@ -71,10 +76,10 @@ export class Model {
     return PLACE;
   }
 
-  /// Forgets a task; says whether it was known.
-  drop(id) {
+  /// Forgets a task, or what it was up to this version; says whether it was known.
+  drop(id, version) {
     const task = this.tasks.get(id);
-    if (task === undefined) return false;
+    if (task === undefined || (version !== undefined && newer(task.version, version))) return false;
     this.tasks.delete(id);
     task.dead = true;
     this.#dead += 1;

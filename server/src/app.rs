@@ -9,14 +9,16 @@ use axum::response::Response;
 use hyper::StatusCode;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
-use inflight::{Absent, Details, Status, Store, TaskId, Version};
+use inflight::{Absent, Details, Filter, Page, Status, Store, TaskId, Version};
+use tokio::sync::Semaphore;
 
 use crate::auth::Caller;
 use crate::hub::Hub;
-use crate::idempotency::Replays;
+use crate::idempotency::{Answer, REPLAYED, Replays};
 use crate::meters::Meters;
 use crate::options::Options;
 use crate::pacing::Pace;
+use crate::pieces::{Pieces, SMALL};
 use crate::problem::{Kind, Problem};
 use crate::remote::Remotes;
 use crate::shelf::{Ready, Shelf};
@@ -39,6 +41,8 @@ pub(crate) struct App {
     pub(crate) gate: Gate,
     pub(crate) meters: Meters,
     pub(crate) shelf: Shelf,
+    /// How many looks at many tasks there may be at a time.
+    walks: Arc<Semaphore>,
 }
 
 impl App {
@@ -50,11 +54,12 @@ impl App {
             pace: Pace { least, most: most.max(least) },
             remotes: Remotes::default(),
             hub: Hub::new(options.event_log),
-            replays: Replays::new(options.idempotency_keys, options.idempotency_ttl),
+            replays: Replays::new(options.idempotency_bytes, options.idempotency_ttl),
             tenants: tenants.then(|| Tenants::new(options.tenant_label.clone())),
             gate: Gate::default(),
             meters: Meters::new(),
             shelf: Shelf::new(),
+            walks: Arc::new(Semaphore::new(walks())),
             options,
         })
     }
@@ -96,22 +101,60 @@ impl App {
 
     /// A task, as it is the answer to most requests.
     pub(crate) fn answer(&self, code: StatusCode, details: &Details) -> Response {
-        self.answer_ready(code, &details.status(), self.ready(details))
+        let mut pieces = Pieces::default();
+        pieces.task(details, self.pace, Extent::Full);
+        let status = details.status();
+        self.answer_with(code, &status, pieces.into_body(), etag(status.version()))
     }
 
-    /// A task's body and ETag.
-    pub(crate) fn ready(&self, details: &Details) -> Ready {
+    /// A page of a list. It may look at a great many tasks, so it does not hold up those who answer requests,
+    /// and there are never more such looks at a time than leave a core for them.
+    pub(crate) async fn walk(&self, filter: Filter) -> Result<Page, Problem> {
+        let failed = |error: String| Problem::new(Kind::Internal, error);
+        let walks = Arc::clone(&self.walks).acquire_owned().await;
+        let permit = walks.map_err(|error| failed(error.to_string()))?;
+        let store = self.store.clone();
+        let walked = tokio::task::spawn_blocking(move || {
+            let page = store.list(&filter);
+            drop(permit);
+            page
+        });
+        Ok(walked.await.map_err(|error| failed(error.to_string()))??)
+    }
+
+    /// What a write is answered with: the task after it.
+    pub(crate) fn written(&self, answer: &Answer, is_replayed: bool) -> Response {
+        let mut response = match &answer.details {
+            Some(details) => self.answer(answer.code, details),
+            None => Response::default(),
+        };
+        *response.status_mut() = answer.code;
+        if is_replayed {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
+    }
+
+    /// A task's body and ETag, to be kept; `None` of a task with a large result or error.
+    pub(crate) fn ready(&self, details: &Details) -> Option<Ready> {
+        if details.result().or(details.error()).is_some_and(|payload| payload.bytes().len() > SMALL) {
+            return None;
+        }
         let (id, version) = (details.status().id(), details.status().version());
         let body = TaskView::new(details, self.pace, Extent::Full).render().into();
-        Ready { id, version, body, etag: etag(version) }
+        Some(Ready { id, version, body, etag: etag(version) })
     }
 
     /// A task whose body is ready.
     pub(crate) fn answer_ready(&self, code: StatusCode, status: &Status, ready: Ready) -> Response {
-        let mut response = Response::new(Body::from(ready.body));
+        self.answer_with(code, status, Body::from(ready.body), ready.etag)
+    }
+
+    fn answer_with(&self, code: StatusCode, status: &Status, body: Body, etag: HeaderValue) -> Response {
+        let mut response = Response::new(body);
         *response.status_mut() = code;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.put_validators(&mut response, status, ready.etag);
+        self.put_validators(&mut response, status, etag);
         response
     }
 
@@ -126,9 +169,10 @@ impl App {
         }
     }
 
-    /// A problem, with the task as it is now.
-    pub(crate) fn refused(&self, problem: Problem, id: TaskId) -> Problem {
-        let details = self.store.details(id).ok();
+    /// A problem, with the task as it is now, if it is one that the caller may see: the id may be another's by
+    /// now.
+    pub(crate) fn refused(&self, caller: &Caller, problem: Problem, id: TaskId) -> Problem {
+        let details = self.details(caller, id).ok();
         let current = details.and_then(|details| TaskView::new(&details, self.pace, Extent::Basic).raw());
         problem.with_current(current)
     }
@@ -138,6 +182,10 @@ impl App {
     pub(crate) fn refused_at(&self, problem: Problem, details: &Details, status: &Status) -> Problem {
         problem.with_current(TaskView::at(details, status, self.pace, Extent::Basic).raw())
     }
+}
+
+fn walks() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1))
 }
 
 pub(crate) fn etag(version: Version) -> HeaderValue {

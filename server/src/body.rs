@@ -4,10 +4,13 @@ use axum::body::Body;
 use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use hyper::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::fit;
 use crate::options::Options;
 use crate::problem::{Kind, Problem};
 
@@ -17,6 +20,7 @@ pub(crate) async fn json<T: DeserializeOwned>(
     options: &Options,
 ) -> Result<Option<T>, Problem> {
     let (parts, body) = request.into_parts();
+    check_encoding(&parts.headers)?;
     let bytes = collect(&parts.headers, body, options).await?;
     if bytes.is_empty() {
         return Ok(None);
@@ -25,6 +29,8 @@ pub(crate) async fn json<T: DeserializeOwned>(
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::bad("the body is not a JSON object"));
     }
+    fit::check(&bytes)
+        .map_err(|unfit| Problem::bad(format!("the body is not fit to be passed on: {unfit}")))?;
     let value = serde_json::from_slice(&bytes);
     value.map(Some).map_err(|error| Problem::bad(format!("the body is not as it should be: {error}")))
 }
@@ -58,6 +64,15 @@ where
     value.map_err(serde::de::Error::custom)
 }
 
+/// What is there, be it `null`; what is not there is `None` by default.
+pub(crate) fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
+}
+
 /// A whole number, or `null`. JSON has one sort of numbers: 7.0 is as whole as 7.
 pub(crate) fn whole<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
@@ -74,11 +89,40 @@ where
         .ok_or_else(|| D::Error::custom(format!("{number} is not a whole number in the range of this")))
 }
 
+/// A body is read as it is: taken for JSON, a compressed one would only be called malformed.
+fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let encodings = headers.get_all(CONTENT_ENCODING).iter();
+    let mut unread = encodings.map(|encoding| encoding.as_bytes().trim_ascii());
+    match unread.find(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
+        None => Ok(()),
+        Some(encoding) => {
+            let encoding = String::from_utf8_lossy(encoding);
+            let detail = format!("the Content-Encoding is {encoding:?}; bodies are read as they are");
+            let accepted = HeaderValue::from_static("identity");
+            Err(Problem::new(Kind::MediaType, detail).with_header(ACCEPT_ENCODING, accepted))
+        }
+    }
+}
+
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+fn media_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn essence(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether a `null` in the body means that there is to be nothing (RFC 7396), and not that nothing is said.
+pub(crate) fn is_merge_patch(headers: &HeaderMap) -> bool {
+    essence(media_type(headers)).eq_ignore_ascii_case(MERGE_PATCH)
+}
+
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    let known = ["application/json", "application/merge-patch+json"];
-    if known.iter().any(|known| essence.eq_ignore_ascii_case(known)) {
+    let media_type = media_type(headers);
+    let known = ["application/json", MERGE_PATCH];
+    if known.iter().any(|known| essence(media_type).eq_ignore_ascii_case(known)) {
         return Ok(());
     }
     Err(Problem::new(Kind::MediaType, format!("the Content-Type is {media_type:?}, not application/json")))

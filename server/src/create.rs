@@ -4,35 +4,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{OriginalUri, Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use inflight::{NewTask, TaskId};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use crate::app::{App, Shared, etag};
+use crate::app::{App, Shared};
 use crate::auth::{Caller, Scope};
 use crate::body;
 use crate::front::authority;
-use crate::idempotency::{Answer, Claim, Fingerprint};
+use crate::idempotency::{Answer, Fingerprint, Key, fingerprint};
 use crate::problem::{Kind, Problem};
 use crate::remote::{Created, Remote};
-use crate::view::{Extent, TaskView};
+use crate::view::TaskView;
 
 const OPERATION_ID: HeaderName = HeaderName::from_static("operation-id");
 const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-
-/// The longest idempotency key, in bytes.
-const MAX_KEY: usize = 255;
 
 /// A task to be made.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CreateTask {
     /// The client's own id, a UUID; the service mints one otherwise.
@@ -65,7 +58,7 @@ pub(crate) struct CreateTask {
 }
 
 /// How a new task begins.
-#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum InitialState {
     #[default]
@@ -74,7 +67,7 @@ enum InitialState {
 }
 
 /// What is known of the progress to come.
-#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewProgress {
     /// How much there is to do.
@@ -123,24 +116,19 @@ pub(crate) async fn create(
         return Err(Problem::new(Kind::Draining, "no more tasks are taken"));
     }
     let base = base_url(&app, &request);
-    let key = header(request.headers(), &IDEMPOTENCY_KEY)?.map(parse_key).transpose()?;
+    let key = Key::of(request.headers(), &caller)?;
     let operation_id = header(request.headers(), &OPERATION_ID)?.map(str::to_owned);
     let mut new: CreateTask = body::required_json(request, &app.options).await?;
     new.take_operation_id(operation_id)?;
 
-    let fingerprint = new.fingerprint();
-    let Some(key) = key else {
-        let (code, answer) = app.create(&caller, new, fingerprint, &base)?;
-        return Ok(app.created(code, answer, false));
-    };
-    match app.replays.claim((caller.tenant().cloned(), key), fingerprint)? {
-        Claim::Again(answer) => Ok(app.created(StatusCode::ACCEPTED, answer, true)),
-        Claim::First(pending) => {
-            let (code, answer) = app.create(&caller, new, fingerprint, &base)?;
-            pending.answer(answer.clone());
-            Ok(app.created(code, answer, false))
+    let (answer, is_replayed) = match key {
+        None => (app.create(&caller, new)?, false),
+        Some(key) => {
+            let asked = new.clone();
+            app.replays.once(&key, "create", &asked, || app.create(&caller, new))?
         }
-    }
+    };
+    Ok(app.created(&answer, is_replayed, &base))
 }
 
 impl CreateTask {
@@ -158,7 +146,7 @@ impl CreateTask {
 
     /// Equal for requests that ask for the same, however they are written.
     fn fingerprint(&self) -> Fingerprint {
-        Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into()
+        fingerprint(&[], "create", self)
     }
 
     fn own_id(&self) -> Result<Option<TaskId>, Problem> {
@@ -200,14 +188,9 @@ impl CreateTask {
 
 impl App {
     /// Creates the task; its id resolves before this returns.
-    fn create(
-        &self,
-        caller: &Caller,
-        new: CreateTask,
-        fingerprint: Fingerprint,
-        base: &str,
-    ) -> Result<(StatusCode, Answer), Problem> {
+    fn create(&self, caller: &Caller, new: CreateTask) -> Result<Answer, Problem> {
         let own_id = new.own_id()?;
+        let own = own_id.map(|id| (id, new.fingerprint()));
         if let Some(parent) = new.parent_id.as_deref() {
             self.check_parent(caller, parse_uuid("parentId", parent)?)?;
         }
@@ -220,7 +203,6 @@ impl App {
             message.map_or(Ok(()), |message| handle.set_message(message))?;
             if starts { Ok(handle.start()?) } else { Ok(()) }
         };
-        let own = own_id.map(|id| (id, fingerprint));
         let (code, id) = match (self.remotes.create(&self.store, task, own)?, own_id) {
             (Created::New(remote, id), _) => {
                 if let Err(problem) = begin(&remote) {
@@ -236,14 +218,7 @@ impl App {
         if let Some(tenants) = &self.tenants {
             tenants.note(&details);
         }
-        let location = format!("{base}/v1/tasks/{id}");
-        let body = TaskView::new(&details, self.pace, Extent::Full).render();
-        let answer = Answer {
-            body: body.into(),
-            etag: etag(details.status().version()),
-            location: HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/")),
-        };
-        Ok((code, answer))
+        Ok(Answer { code, details: Some(details) })
     }
 
     fn check_parent(&self, caller: &Caller, parent: TaskId) -> Result<(), Problem> {
@@ -263,18 +238,18 @@ impl App {
         }
     }
 
-    fn created(&self, code: StatusCode, answer: Answer, replayed: bool) -> Response {
-        let mut response = Response::new(Body::from(answer.body));
-        *response.status_mut() = code;
+    /// The answer to a create. The address is made anew each time, of how this caller calls the service.
+    fn created(&self, answer: &Answer, is_replayed: bool, base: &str) -> Response {
+        let mut response = self.written(answer, is_replayed);
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ETAG, answer.etag);
-        headers.insert(OPERATION_LOCATION, answer.location.clone());
-        headers.insert(LOCATION, answer.location);
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        if replayed {
-            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        if let Some(details) = &answer.details {
+            let location = HeaderValue::try_from(format!("{base}/v1/tasks/{}", details.status().id()));
+            let location = location.unwrap_or(HeaderValue::from_static("/"));
+            headers.insert(OPERATION_LOCATION, location.clone());
+            headers.insert(LOCATION, location);
         }
+        headers.remove(CACHE_CONTROL);
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         response
     }
 }
@@ -282,16 +257,6 @@ impl App {
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let value = headers.get(name).map(HeaderValue::to_str).transpose();
     value.map_err(|_| Problem::bad(format!("{name} has characters that no such header has")))
-}
-
-/// The draft has the key as a quoted string; most clients send it bare.
-fn parse_key(value: &str) -> Result<String, Problem> {
-    let value = value.trim();
-    let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
-    if bare.is_empty() || bare.len() > MAX_KEY {
-        return Err(Problem::bad(format!("an idempotency key has from 1 to {MAX_KEY} bytes")));
-    }
-    Ok(bare.to_owned())
 }
 
 fn parse_uuid(what: &str, text: &str) -> Result<TaskId, Problem> {

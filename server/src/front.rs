@@ -88,8 +88,17 @@ where
     }
 }
 
+/// A request that is sent to two hosts, of which others may look at another one (RFC 9112 §3.2).
+fn check_form(request: &Request) -> Result<(), Problem> {
+    match request.headers().get_all(HOST).iter().count() {
+        0 | 1 => Ok(()),
+        count => Err(Problem::bad(format!("the request has {count} Host headers; it must have one"))),
+    }
+}
+
 /// Whether the request may come in, and from whom it is.
 fn admit(app: &Shared, request: &mut Request) -> Result<Caller, Problem> {
+    check_form(request)?;
     check_host(app, request)?;
     let Some(tokens) = &app.options.tokens else { return Ok(Caller::ANYONE) };
     if Route::of(request.uri().path()).is_public() {
@@ -143,6 +152,7 @@ struct Visit {
     method: Method,
     path: OriginalPath,
     id: HeaderValue,
+    has_token: bool,
     since: Instant,
 }
 
@@ -165,6 +175,7 @@ impl Visit {
             method: request.method().clone(),
             path: OriginalPath(uri.clone()),
             id: request_id(request),
+            has_token: has_token(request),
             since: Instant::now(),
         }
     }
@@ -174,6 +185,7 @@ impl Visit {
         let problem = response.extensions_mut().remove::<Problem>();
         if let Some(problem) = problem {
             self.log_problem(&problem, request_id, caller);
+            let problem = if self.has_token { problem.of_token_sent() } else { problem };
             let rendered = problem.render(self.path.as_str(), request_id);
             let (parts, body) = rendered.into_parts();
             *response.status_mut() = parts.status;
@@ -211,6 +223,13 @@ impl Drop for Visit {
     fn drop(&mut self) {
         self.app.gate.leave();
     }
+}
+
+/// Whether the request came with a token at all, right or wrong.
+fn has_token(request: &Request) -> bool {
+    let value = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    let scheme = value.and_then(|value| value.split(|byte| *byte == b' ').next());
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
 }
 
 /// The caller's own id for the request if it is fit to be logged, or a new one.

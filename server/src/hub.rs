@@ -3,13 +3,17 @@
 //! The log is coalesced: a task that changes again moves to its end, so it is as long as there are
 //! tasks that changed, not as there were changes. A reader has a position in it, and a slow one skips
 //! what is outdated anyway.
+//!
+//! An id can be used again, and the feed may tell of the later task before it tells that the earlier one is
+//! gone. The versions of the later one are greater. So a note that a task is gone replaces only what has
+//! no greater version, and is a note of its own: whoever saw the earlier task is told, and only they.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use inflight::{Change, ChangeKind, Changes, Details, Drained, Filter, Store, TaskId};
+use inflight::{Change, ChangeKind, Changes, Details, Drained, Filter, Store, TaskId, Version};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -25,6 +29,8 @@ pub(crate) struct Hub {
     log: Mutex<Log>,
     head: watch::Sender<u64>,
     started: Once,
+    /// Cancelled when it is known whose all tasks are that were there before the hub.
+    learnt: CancellationToken,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
@@ -36,7 +42,8 @@ struct Log {
     /// Notes up to this number may be missing.
     floor: u64,
     notes: BTreeMap<u64, Arc<Note>>,
-    by_task: HashMap<TaskId, u64>,
+    /// Where the note of each task that is there stands, and the version that it had.
+    by_task: HashMap<TaskId, (u64, Version)>,
 }
 
 /// What is new about one task.
@@ -74,6 +81,7 @@ impl Hub {
             log: Mutex::default(),
             head: watch::Sender::new(0),
             started: Once::new(),
+            learnt: CancellationToken::new(),
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
         }
@@ -83,16 +91,23 @@ impl Hub {
     pub(crate) fn start(app: &Shared) {
         app.hub.started.call_once(|| match app.store.changes() {
             Ok(changes) => {
-                app.learn_all();
                 let (stop, interval) = (app.hub.stop.clone(), app.options.event_interval);
                 tokio::spawn(pump(Arc::downgrade(app), changes, stop, interval));
             }
-            Err(error) => tracing::error!(%error, "no events: the feed cannot be read"),
+            Err(error) => {
+                tracing::error!(%error, "no events: the feed cannot be read");
+                app.hub.learnt.cancel();
+            }
         });
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves when it is known whose all tasks are.
+    pub(crate) async fn learnt(&self) {
+        self.learnt.cancelled().await;
     }
 
     /// Where the log ends now.
@@ -161,21 +176,47 @@ impl Hub {
 impl Log {
     /// Gives what has to make room.
     fn append(&mut self, note: Note, limit: usize) -> Option<Arc<Note>> {
+        let (id, version) = (note.change.status.id(), note.change.status.version());
+        let before = self.by_task.get(&id).copied();
+        let is_outdated = before.is_some_and(|(_, before)| before > version);
+        let is_gone = note.is_gone();
+        if is_outdated && !is_gone {
+            return None;
+        }
         self.last += 1;
-        let before = self.by_task.insert(note.change.status.id(), self.last);
-        let outdated = before.and_then(|before| self.notes.remove(&before));
+        let mut outdated = None;
+        if !is_outdated {
+            outdated = before.and_then(|(at, _)| self.notes.remove(&at));
+            if is_gone {
+                self.by_task.remove(&id);
+            } else {
+                self.by_task.insert(id, (self.last, version));
+            }
+        }
         self.notes.insert(self.last, Arc::new(note));
         if self.notes.len() <= limit {
             return outdated;
         }
         let (at, oldest) = self.notes.pop_first()?;
-        self.by_task.remove(&oldest.change.status.id());
+        let oldest_id = oldest.change.status.id();
+        if self.by_task.get(&oldest_id).is_some_and(|(noted, _)| *noted == at) {
+            self.by_task.remove(&oldest_id);
+        }
         self.floor = at;
         Some(oldest)
     }
 }
 
 impl Note {
+    fn is_gone(&self) -> bool {
+        matches!(self.change.kind, ChangeKind::Gone(_))
+    }
+
+    /// The last version of a task that is gone, and its id.
+    pub(crate) fn gone(&self) -> Option<(TaskId, Version)> {
+        self.is_gone().then(|| (self.change.status.id(), self.change.status.version()))
+    }
+
     /// The note as it is sent; `None` if the task is gone by now, which another note tells.
     pub(crate) fn show(&self, store: &Store, pace: Pace) -> Option<&Shown> {
         let show = || {
@@ -215,6 +256,11 @@ pub(crate) struct GoneEvent {
 
 /// Reads the feed until the app is gone.
 async fn pump(app: Weak<App>, mut changes: Changes, stop: CancellationToken, interval: Duration) {
+    // Whoever needs to know whose all tasks are waits for that; nobody else does.
+    let Some(learner) = app.upgrade() else { return };
+    let learnt = learner.hub.learnt.clone();
+    let _ = tokio::task::spawn_blocking(move || learner.learn_all()).await;
+    learnt.cancel();
     loop {
         let drained = tokio::select! {
             drained = changes.drain() => drained,
@@ -222,8 +268,8 @@ async fn pump(app: Weak<App>, mut changes: Changes, stop: CancellationToken, int
         };
         let began = Instant::now();
         let Some(app) = app.upgrade() else { return };
-        app.take_in(drained);
-        drop(app);
+        // It may be much, and must not hold up those who answer requests.
+        let _ = tokio::task::spawn_blocking(move || app.take_in(drained)).await;
         // What comes meanwhile is coalesced; at most a third of a core goes into this.
         let pause = interval.max(began.elapsed() * 2);
         tokio::select! {
@@ -247,10 +293,7 @@ impl App {
             match change.kind {
                 ChangeKind::Gone(_) => {
                     self.remotes.gone(id, version);
-                    if let Some(tenants) = &self.tenants {
-                        tenant = tenants.of(id);
-                        tenants.forget(id);
-                    }
+                    tenant = self.tenants.as_ref().and_then(|tenants| tenants.forget(id, version));
                 }
                 kind => {
                     if kind == ChangeKind::Ended {

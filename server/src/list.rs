@@ -1,14 +1,21 @@
 //! Finding tasks: lists, the batch read, and counts.
 
+use std::collections::{HashSet, VecDeque};
+use std::convert::Infallible;
+
+use axum::body::Body;
 use axum::extract::{RawQuery, Request, State as Extracted};
 use axum::response::Response;
-use inflight::{Cursor, Filter, ListError, State, TaskId};
+use futures_util::StreamExt;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use inflight::{Absent, Cursor, Filter, ListError, Page, State, TaskId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::{App, Shared, json};
 use crate::auth::{Caller, Scope};
 use crate::body;
+use crate::pieces::{self, Pieces, Source};
 use crate::problem::Problem;
 use crate::query::{Query, parse_extent};
 use crate::view::{ByState, Extent, TaskView, Text};
@@ -21,6 +28,9 @@ pub(crate) struct TaskList<'a> {
     /// Where the next page begins. Empty, and only then, there is none.
     next_page_token: String,
 }
+
+/// How many tasks are taken from the store at a time where their results are left out.
+const BATCH: usize = 64;
 
 /// Which tasks to read.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -45,10 +55,13 @@ enum ViewName {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct BatchGot<'a> {
-    /// In the order of the ids; `null` where there is none.
+    /// In the order of the ids, each once; `null` where there is none.
     tasks: Vec<Option<TaskView<'a>>>,
     /// Why, for each that is not there.
     absent: Vec<AbsentTask>,
+    /// Those that the answer had no room for, which are the last of the ids: to be asked for again.
+    #[schema(value_type = Vec<Uuid>)]
+    omitted: Vec<Text<TaskId>>,
 }
 
 /// A task that is not there.
@@ -75,7 +88,8 @@ pub(crate) struct CountsView {
 
 /// Lists tasks
 ///
-/// In the order of their creation. Pages are stable while tasks come and go. A task with the label
+/// In the order of their creation. Pages are stable while tasks come and go; one ends early when it is as long as an
+/// answer may be, or when a great many tasks were looked at for it. A task with the label
 /// `k` = `v` is found by `label.k=v`.
 #[utoipa::path(
     get,
@@ -119,21 +133,125 @@ pub(crate) async fn list(
             || Problem::bad(format!("changedSince is {text:?}, not a time such as 2030-01-01T00:00:00Z"));
         filter = filter.changed_since(time.ok_or_else(bad)?);
     }
-    if let Some(size) = query.take_number("pageSize")?.filter(|size| *size > 0) {
-        filter = filter.page_size(usize::try_from(size).unwrap_or(usize::MAX));
-    }
+    let size = query.take_number("pageSize")?.filter(|size| *size > 0);
+    let size = size.map_or(Filter::DEFAULT_PAGE_SIZE, |size| usize::try_from(size).unwrap_or(usize::MAX));
     if let Some(token) = query.take("pageToken").filter(|token| !token.is_empty()) {
         let cursor = token.parse::<Cursor>();
         filter = filter.after(cursor.map_err(|_| Problem::from(ListError::StaleCursor))?);
     }
     query.finish()?;
-    let page = app.store.list(&filter)?;
-    let tasks = page.tasks.iter().map(|details| TaskView::new(details, app.pace, extent));
-    let next_page_token = page.next.map(|cursor| cursor.to_string()).unwrap_or_default();
-    json(&TaskList { tasks: tasks.collect(), next_page_token })
+    let size = size.min(Filter::MAX_PAGE_SIZE);
+    let listing =
+        Listing { app, filter, extent, size, sent: 0, token: String::new(), pieces: Pieces::default() };
+    listing.answer().await
+}
+
+/// A page on its way to the caller.
+struct Listing {
+    app: Shared,
+    /// What is listed, from where the page has got to.
+    filter: Filter,
+    extent: Extent,
+    /// How many tasks the page may still have.
+    size: usize,
+    /// How many bytes it has had.
+    sent: usize,
+    /// Where the next page begins.
+    token: String,
+    pieces: Pieces,
+}
+
+impl Listing {
+    async fn answer(mut self) -> Result<Response, Problem> {
+        self.pieces.text(b"{\"tasks\":[");
+        // What is wrong with the request shows with the first tasks.
+        if self.take().await? {
+            return Ok(json_of(Body::from_stream(pieces::stream(self).map(Ok::<_, Infallible>))));
+        }
+        Ok(json_of(self.pieces.into_body()))
+    }
+
+    /// Takes some tasks from the store; gives whether there is more to come.
+    async fn take(&mut self) -> Result<bool, Problem> {
+        // Results may be large, so what is to come is known only one by one.
+        let count = if self.extent == Extent::Full { 1 } else { BATCH }.min(self.size);
+        let Page { tasks, next } = self.app.walk(self.filter.clone().page_size(count)).await?;
+        let mut found = Pieces::default();
+        for (at, details) in tasks.iter().enumerate() {
+            if self.sent > 0 || at > 0 {
+                found.text(b",");
+            }
+            found.task(details, self.app.pace, self.extent);
+        }
+        let length = found.len();
+        if self.sent > 0 && self.sent + length > self.app.options.answer_limit {
+            return Ok(self.end());
+        }
+        self.sent += length;
+        self.pieces.append(found);
+        self.size -= tasks.len().min(self.size);
+        self.token = next.map(|cursor| cursor.to_string()).unwrap_or_default();
+        let Some(next) = next.filter(|_| self.size > 0 && tasks.len() == count) else {
+            return Ok(self.end());
+        };
+        // Many were looked at for few; that is enough for one answer.
+        self.filter = self.filter.clone().after(next);
+        Ok(true)
+    }
+
+    fn end(&mut self) -> bool {
+        let token = serde_json::to_vec(&self.token).unwrap_or_default();
+        self.pieces.text(b"],\"nextPageToken\":");
+        self.pieces.text(&token);
+        self.pieces.text(b"}");
+        false
+    }
+}
+
+impl Source for Listing {
+    fn pieces(&mut self) -> &mut Pieces {
+        &mut self.pieces
+    }
+
+    async fn more(&mut self) -> bool {
+        if self.size == 0 {
+            return false;
+        }
+        let more = match self.take().await {
+            Ok(more) => more,
+            // The head has been sent; the page ends where it has got to.
+            Err(_) => self.end(),
+        };
+        if !more {
+            self.size = 0;
+        }
+        true
+    }
+}
+
+fn json_of(body: Body) -> Response {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 impl App {
+    /// How many tasks of those that the caller may see are in each state.
+    pub(crate) async fn counts(&self, caller: &Caller) -> ByState {
+        match (caller.tenant(), &self.tenants) {
+            (Some(tenant), Some(tenants)) => {
+                self.hub.learnt().await;
+                tenants.counts(tenant)
+            }
+            (Some(_), None) => ByState::default(),
+            (None, _) => {
+                let counts = self.store.counts();
+                ByState::new(|state: State| counts.of(state))
+            }
+        }
+    }
+
     /// Only what the caller may see.
     pub(crate) fn for_caller(&self, filter: Filter, caller: &Caller) -> Filter {
         match caller.tenant() {
@@ -145,7 +263,8 @@ impl App {
 
 /// Reads many tasks at once
 ///
-/// In the order of the ids. Reads only, so no idempotency key is needed.
+/// In the order of the ids, each once. Reads only, so no idempotency key is needed. What the answer has no room
+/// for is `omitted`.
 #[utoipa::path(
     post,
     path = "/v1/tasks:batchGet",
@@ -168,30 +287,95 @@ pub(crate) async fn batch_get(
         text.parse::<TaskId>().map_err(|error| Problem::bad(format!("{text:?} is not a task id: {error}")))
     };
     let ids = task_ids.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-    let found: Vec<_> = ids
-        .iter()
-        .map(|id| match app.store.details(*id) {
-            Ok(details) if app.may_see(&caller, &details) => Ok(details),
-            Ok(_) => Err(inflight::Absent::Unknown),
-            Err(absent) => Err(app.absent(&caller, *id, absent)),
-        })
-        .collect();
+    let mut seen = HashSet::new();
+    let ids: VecDeque<_> = ids.into_iter().filter(|id| seen.insert(*id)).collect();
     let extent = match view {
         ViewName::Basic => Extent::Basic,
         ViewName::Full => Extent::Full,
     };
-    let shown = found.iter().map(|found| found.as_ref().ok());
-    let tasks =
-        shown.map(|details| details.map(|details| TaskView::new(details, app.pace, extent))).collect();
-    let absent = ids.iter().zip(&found).filter_map(|(id, found)| {
-        let absent = *found.as_ref().err()?;
-        let (status, reason) = match absent {
-            inflight::Absent::Unknown => (404, None),
-            inflight::Absent::Gone(reason) => (410, reason),
+    let mut pieces = Pieces::default();
+    pieces.text(b"{\"tasks\":[");
+    let (absent, omitted) = (Vec::new(), Vec::new());
+    let batch = Batch { app, caller, ids, extent, sent: 0, absent, omitted, is_over: false, pieces };
+    Ok(json_of(Body::from_stream(pieces::stream(batch).map(Ok::<_, Infallible>))))
+}
+
+/// A batch on its way to the caller: each task is looked at when its turn has come.
+struct Batch {
+    app: Shared,
+    caller: Caller,
+    ids: VecDeque<TaskId>,
+    extent: Extent,
+    /// How many bytes the tasks have had.
+    sent: usize,
+    absent: Vec<AbsentTask>,
+    omitted: Vec<Text<TaskId>>,
+    is_over: bool,
+    pieces: Pieces,
+}
+
+impl Batch {
+    fn take(&mut self, id: TaskId) {
+        if self.sent > 0 {
+            self.pieces.text(b",");
+        }
+        self.sent += 1;
+        let details = match self.app.store.details(id) {
+            _ if !self.omitted.is_empty() => return self.omit(id),
+            Ok(details) if self.app.may_see(&self.caller, &details) => details,
+            Ok(_) => return self.miss(id, Absent::Unknown),
+            Err(absent) => return self.miss(id, self.app.absent(&self.caller, id, absent)),
         };
-        Some(AbsentTask { task_id: Text(*id), status, gone_reason: reason.map(|reason| reason.as_str()) })
-    });
-    json(&BatchGot { tasks, absent: absent.collect() })
+        let mut found = Pieces::default();
+        found.task(&details, self.app.pace, self.extent);
+        let length = found.len();
+        if self.sent > 1 && self.sent + length > self.app.options.answer_limit {
+            return self.omit(id);
+        }
+        self.sent += length;
+        self.pieces.append(found);
+    }
+
+    fn omit(&mut self, id: TaskId) {
+        self.pieces.text(b"null");
+        self.omitted.push(Text(id));
+    }
+
+    fn miss(&mut self, id: TaskId, absent: Absent) {
+        self.pieces.text(b"null");
+        let (status, reason) = match absent {
+            Absent::Unknown => (404, None),
+            Absent::Gone(reason) => (410, reason),
+        };
+        let gone_reason = reason.map(|reason| reason.as_str());
+        self.absent.push(AbsentTask { task_id: Text(id), status, gone_reason });
+    }
+
+    fn end(&mut self) {
+        let absent = serde_json::to_vec(&self.absent).unwrap_or_default();
+        let omitted = serde_json::to_vec(&self.omitted).unwrap_or_default();
+        for text in [b"],\"absent\":".as_slice(), &absent, b",\"omitted\":", &omitted, b"}"] {
+            self.pieces.text(text);
+        }
+        self.is_over = true;
+    }
+}
+
+impl Source for Batch {
+    fn pieces(&mut self) -> &mut Pieces {
+        &mut self.pieces
+    }
+
+    async fn more(&mut self) -> bool {
+        if self.is_over {
+            return false;
+        }
+        match self.ids.pop_front() {
+            Some(id) => self.take(id),
+            None => self.end(),
+        }
+        true
+    }
 }
 
 /// How many tasks there are in each state
@@ -205,13 +389,6 @@ pub(crate) async fn batch_get(
 )]
 pub(crate) async fn counts(Extracted(app): Extracted<Shared>, caller: Caller) -> Result<Response, Problem> {
     caller.must(Scope::List)?;
-    let by_state = match (caller.tenant(), &app.tenants) {
-        (Some(tenant), Some(tenants)) => tenants.counts(tenant),
-        (Some(_), None) => ByState::default(),
-        (None, _) => {
-            let counts = app.store.counts();
-            ByState::new(|state: State| counts.of(state))
-        }
-    };
+    let by_state = app.counts(&caller).await;
     json(&CountsView { by_state, capacity: app.store.capacity() as u64 })
 }

@@ -137,6 +137,11 @@ fn describe() {
     metrics::describe_gauge!("inflight_capacity", "How many tasks the store has room for.");
     metrics::describe_gauge!("inflight_remote_tasks", "Tasks whose handles the service holds.");
     metrics::describe_gauge!("inflight_event_log_tasks", "Tasks in the log that event streams read.");
+    metrics::describe_gauge!(
+        "inflight_idempotency_bytes",
+        Unit::Bytes,
+        "What the answers take that are kept for idempotency keys."
+    );
 }
 
 /// Brings the gauges up to date: they are read when someone asks, and cost nothing in between.
@@ -145,6 +150,7 @@ pub(crate) fn set_gauges(app: &App) {
     metrics::gauge!("inflight_http_requests_in_flight").set(app.gate.inside() as f64);
     metrics::gauge!("inflight_remote_tasks").set(app.remotes.len() as f64);
     metrics::gauge!("inflight_event_log_tasks").set(app.hub.len() as f64);
+    metrics::gauge!("inflight_idempotency_bytes").set(app.replays.bytes() as f64);
 }
 
 fn set_store_gauges(store: &Store) {

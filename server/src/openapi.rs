@@ -45,7 +45,7 @@ use crate::{create, events, list, ops, problem, read, view, write};
         ops::readyz,
         ops::metrics,
     ),
-    components(schemas(view::ViewParam, problem::ProblemDetails, events::Ready, crate::hub::GoneEvent)),
+    components(schemas(view::ViewParam, problem::ProblemDetails, events::Ready, events::Left, crate::hub::GoneEvent)),
     modifiers(&Common),
 )]
 struct Description;
@@ -141,6 +141,7 @@ pub(crate) async fn serve(request: Request) -> Response {
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
         ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "The same key and request give the same answer; 422 for another request"),
     ),
     request_body(content = write::Succeed),
     responses((status = 200, description = "The task, ended", body = view::TaskView)),
@@ -158,6 +159,7 @@ fn succeed() {}
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
         ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "The same key and request give the same answer; 422 for another request"),
     ),
     request_body(content = write::Fail),
     responses((status = 200, description = "The task, ended", body = view::TaskView)),
@@ -176,6 +178,7 @@ fn fail() {}
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
         ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "The same key and request give the same answer; 422 for another request"),
     ),
     request_body(content = write::Cancel),
     responses((status = 200, description = "The task, after that", body = view::TaskView)),
@@ -193,6 +196,7 @@ fn cancel() {}
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
         ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "The same key and request give the same answer; 422 for another request"),
     ),
     request_body(content = write::Plain),
     responses((status = 200, description = "The task, pending again", body = view::TaskView)),
@@ -211,6 +215,7 @@ fn retry() {}
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
         ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "The same key and request give the same answer; 422 for another request"),
     ),
     request_body(content = write::Plain),
     responses((status = 200, description = "The task", body = view::TaskView)),

@@ -38,6 +38,9 @@ pub struct Options {
     pub wait_limit: Duration,
     /// How many ids one batch read may name; 1000 by default.
     pub batch_limit: usize,
+    /// How many bytes of tasks a page or a batch may have; 8 MiB by default. What there is no room for is on the next
+    /// page, or said to be left out; the first task is always there.
+    pub answer_limit: usize,
     /// Between which spans callers are asked to poll; from 500 ms to 30 s by default.
     pub poll_interval: (Duration, Duration),
     /// At how many requests under way `Retry-After` has reached its longest; 1024 by default. SSE streams
@@ -50,8 +53,9 @@ pub struct Options {
     pub event_log: usize,
     /// How often a stream without events says that it is alive; 15 s by default.
     pub keep_alive: Duration,
-    /// How many idempotency keys are remembered; 100,000 by default. The oldest goes first.
-    pub idempotency_keys: usize,
+    /// How many bytes the answers may take that are kept for idempotency keys; 64 MiB by default. The answer
+    /// that was asked for longest ago goes first.
+    pub idempotency_bytes: usize,
     /// For how long they are remembered at the most; 24 h by default.
     pub idempotency_ttl: Duration,
     /// Ends event streams and waits, and makes `/readyz` say no.
@@ -71,12 +75,13 @@ impl Default for Options {
             body_timeout: Duration::from_secs(10),
             wait_limit: Duration::from_secs(60),
             batch_limit: 1000,
+            answer_limit: 8 << 20,
             poll_interval: (Duration::from_millis(500), Duration::from_secs(30)),
             busy_at: 1024,
             event_interval: Duration::from_millis(50),
             event_log: 1 << 16,
             keep_alive: Duration::from_secs(15),
-            idempotency_keys: 100_000,
+            idempotency_bytes: 64 << 20,
             idempotency_ttl: Duration::from_secs(86_400),
             shutdown: Shutdown::default(),
             metrics: None,

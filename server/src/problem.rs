@@ -21,6 +21,7 @@ pub(crate) enum Kind {
     Unauthenticated,
     Forbidden,
     NoRoute,
+    NoPayload,
     Unknown,
     MethodNotAllowed,
     BodyTimeout,
@@ -46,6 +47,7 @@ impl Kind {
             Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "A token is needed"),
             Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The token does not allow this"),
             Kind::NoRoute => (StatusCode::NOT_FOUND, "no-route", "There is nothing at this address"),
+            Kind::NoPayload => (StatusCode::NOT_FOUND, "no-payload", "The task has no such result or error"),
             Kind::Unknown => (StatusCode::NOT_FOUND, "unknown-task", "There is no such task"),
             Kind::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method does not fit the address")
@@ -131,6 +133,24 @@ impl Problem {
 
     pub(crate) fn with_retry_after(mut self, span: Duration) -> Self {
         self.0.retry_after = Some(span);
+        self
+    }
+
+    /// What else is worth knowing, if it is of this kind.
+    pub(crate) fn with_hint(mut self, kind: Kind, hint: &str) -> Self {
+        if self.0.kind == kind {
+            self.0.detail.push_str(hint);
+        }
+        self
+    }
+
+    /// A problem with a token that came, as opposed to one that did not (RFC 6750 §3.1).
+    pub(crate) fn of_token_sent(mut self) -> Self {
+        let challenge = match self.0.kind {
+            Kind::Unauthenticated => "Bearer realm=\"inflight\", error=\"invalid_token\"",
+            _ => return self,
+        };
+        self.0.header = Some((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
         self
     }
 

@@ -14,6 +14,7 @@ use inflight::{Absent, Status, TaskId};
 use crate::app::{App, Shared, etag, json, parse_id};
 use crate::auth::{Caller, Scope};
 use crate::conditions::{self, PREFERENCE_APPLIED, Tags};
+use crate::pieces::Pieces;
 use crate::problem::{Kind, Problem};
 use crate::view::ChildrenView;
 
@@ -86,7 +87,7 @@ impl App {
             return Ok(self.answer_ready(StatusCode::OK, &status, ready));
         }
         let details = self.details(caller, id)?;
-        let ready = self.ready(&details);
+        let Some(ready) = self.ready(&details) else { return Ok(self.answer(StatusCode::OK, &details)) };
         self.shelf.put(ready.clone());
         Ok(self.answer_ready(StatusCode::OK, &details.status(), ready))
     }
@@ -167,8 +168,8 @@ pub(crate) async fn payload(
     };
     let state = details.status().state();
     let payload =
-        payload.ok_or_else(|| Problem::new(Kind::NoRoute, format!("the {state} task has no {part}")))?;
-    let mut response = Response::new(Body::from(payload.bytes().to_vec()));
+        payload.ok_or_else(|| Problem::new(Kind::NoPayload, format!("the {state} task has no {part}")))?;
+    let mut response = Response::new(Pieces::payload(payload).into_body());
     let media_type = HeaderValue::try_from(payload.media_type());
     let headers = response.headers_mut();
     let unknown = HeaderValue::from_static("application/octet-stream");
@@ -208,7 +209,7 @@ pub(crate) async fn remove(
     let version = details.status().version();
     if Tags::if_match(&headers)?.is_some_and(|tags| !tags.match_strongly(version)) {
         let problem = Problem::new(Kind::Stale, format!("the task's version is {version}"));
-        return Err(app.refused(problem, id));
+        return Err(app.refused(&caller, problem, id));
     }
     let removed = app.store.remove(id);
     drop(handle);
@@ -222,7 +223,7 @@ pub(crate) async fn remove(
             let problem = Problem::new(Kind::Refused, error.to_string());
             Err(match error {
                 inflight::RemoveError::Live(status) => app.refused_at(problem, &details, &status),
-                _ => app.refused(problem, id),
+                _ => app.refused(&caller, problem, id),
             })
         }
     }

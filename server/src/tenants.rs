@@ -3,10 +3,10 @@
 //! The store can tell a task's tenant as long as the task is there, by its label. What it cannot tell is
 //! how many tasks a tenant has, and whose a task was that is gone.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use inflight::{Details, State, TaskId};
+use inflight::{Details, State, TaskId, Version};
 
 use crate::view::ByState;
 
@@ -21,10 +21,21 @@ pub(crate) struct Tenants {
 
 #[derive(Debug, Default)]
 struct Book {
-    tasks: HashMap<TaskId, (Arc<str>, State)>,
+    tasks: HashMap<TaskId, Owned>,
     counts: HashMap<Arc<str>, [u64; State::ALL.len()]>,
-    gone: HashMap<TaskId, Arc<str>>,
-    gone_order: VecDeque<TaskId>,
+    /// By the first version that was known of each, since an id can be used again.
+    gone: BTreeMap<(TaskId, Version), Arc<str>>,
+    gone_order: VecDeque<(TaskId, Version)>,
+}
+
+/// A task that is there.
+#[derive(Debug)]
+struct Owned {
+    tenant: Arc<str>,
+    state: State,
+    /// The first and the last version that is known of it.
+    first: Version,
+    last: Version,
 }
 
 impl Tenants {
@@ -40,12 +51,13 @@ impl Tenants {
     pub(crate) fn note(&self, details: &Details) {
         if let Some(tenant) = details.label(&self.label) {
             let status = details.status();
-            self.book().put(status.id(), tenant, status.state());
+            self.book().put(status.id(), status.version(), tenant, status.state());
         }
     }
 
-    pub(crate) fn forget(&self, id: TaskId) {
-        self.book().forget(id);
+    /// The task with this last version is gone; gives whose it was. A later one with its id is kept.
+    pub(crate) fn forget(&self, id: TaskId, version: Version) -> Option<Arc<str>> {
+        self.book().forget(id, version)
     }
 
     /// All that was known of tasks that are there is to be told anew.
@@ -55,14 +67,11 @@ impl Tenants {
         book.counts.clear();
     }
 
-    pub(crate) fn of(&self, id: TaskId) -> Option<Arc<str>> {
-        let book = self.book();
-        book.tasks.get(&id).map(|(tenant, _)| tenant).or_else(|| book.gone.get(&id)).cloned()
-    }
-
     /// Whether a task that is gone was this tenant's, as far as that is remembered.
     pub(crate) fn was_of(&self, id: TaskId, tenant: &str) -> bool {
-        self.of(id).is_some_and(|of| &*of == tenant)
+        let book = self.book();
+        let of = book.tasks.get(&id).map(|owned| &owned.tenant);
+        of.or_else(|| book.last_gone(id)).is_some_and(|of| **of == *tenant)
     }
 
     pub(crate) fn counts(&self, tenant: &str) -> ByState {
@@ -72,23 +81,59 @@ impl Tenants {
 }
 
 impl Book {
-    fn put(&mut self, id: TaskId, tenant: &str, state: State) {
+    fn put(&mut self, id: TaskId, version: Version, tenant: &str, state: State) {
         let tenant = match self.counts.get_key_value(tenant) {
             Some((tenant, _)) => Arc::clone(tenant),
             None => Arc::from(tenant),
         };
-        let before = self.tasks.insert(id, (Arc::clone(&tenant), state));
-        if let Some((tenant, state)) = before {
-            self.count(&tenant, state, -1);
+        let mut first = version;
+        if self.tasks.get(&id).is_some_and(|before| before.last > version) {
+            return;
+        }
+        if let Some(before) = self.tasks.remove(&id) {
+            self.count(&before.tenant, before.state, -1);
+            if before.tenant == tenant {
+                first = before.first;
+            } else {
+                // Another task. That the one before is gone is yet to be told, to its tenant.
+                self.bury(id, before.first, before.tenant);
+            }
         }
         self.count(&tenant, state, 1);
+        self.tasks.insert(id, Owned { tenant, state, first, last: version });
     }
 
-    fn forget(&mut self, id: TaskId) {
-        let Some((tenant, state)) = self.tasks.remove(&id) else { return };
-        self.count(&tenant, state, -1);
-        if self.gone.insert(id, tenant).is_none() {
-            self.gone_order.push_back(id);
+    fn forget(&mut self, id: TaskId, version: Version) -> Option<Arc<str>> {
+        match self.tasks.get(&id) {
+            Some(owned) if owned.last <= version => {
+                let Owned { tenant, state, first, .. } = self.tasks.remove(&id)?;
+                self.count(&tenant, state, -1);
+                self.bury(id, first, Arc::clone(&tenant));
+                Some(tenant)
+            }
+            // It was an earlier task of the same tenant's, or of the one before.
+            Some(owned) if owned.first <= version => Some(Arc::clone(&owned.tenant)),
+            _ => self.gone_before(id, version).cloned(),
+        }
+    }
+
+    fn last_gone(&self, id: TaskId) -> Option<&Arc<str>> {
+        static GREATEST: LazyLock<Option<Version>> = LazyLock::new(|| {
+            let most = u64::MAX;
+            format!("{most:x}-{most:x}-{most:x}").parse().ok()
+        });
+        self.gone_before(id, (*GREATEST)?)
+    }
+
+    /// The last task with this id that is gone and began with no later version.
+    fn gone_before(&self, id: TaskId, version: Version) -> Option<&Arc<str>> {
+        let (_, tenant) = self.gone.range(..=(id, version)).next_back().filter(|((of, _), _)| *of == id)?;
+        Some(tenant)
+    }
+
+    fn bury(&mut self, id: TaskId, first: Version, tenant: Arc<str>) {
+        if self.gone.insert((id, first), tenant).is_none() {
+            self.gone_order.push_back((id, first));
         }
         if self.gone_order.len() > GONE
             && let Some(oldest) = self.gone_order.pop_front()

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::fit;
 use crate::pacing::Pace;
 use crate::time::Time;
 
@@ -136,7 +137,8 @@ impl<'a> TaskView<'a> {
             |payload: Option<&'a Payload>| payload.filter(|_| extent == Extent::Full).map(PayloadView);
         Self {
             kind: details.kind(),
-            status_message: details.message(),
+            // An empty one is what is left of one that was taken back.
+            status_message: details.message().filter(|message| !message.is_empty()),
             labels: Labels(Some(details)),
             parent_id: details.parent().map(Text),
             ttl_ms: details.ttl().map(millis),
@@ -181,9 +183,14 @@ impl<'a> TaskView<'a> {
     /// The JSON text.
     pub(crate) fn render(&self) -> Vec<u8> {
         let mut json = Vec::with_capacity(768);
-        // It has no map with keys that are no strings, and a vector takes all that is written.
-        let _ = serde_json::to_writer(&mut json, self);
+        self.write(&mut json);
         json
+    }
+
+    /// The JSON text, behind what is there.
+    pub(crate) fn write(&self, json: &mut Vec<u8>) {
+        // It has no map with keys that are no strings, and a vector takes all that is written.
+        let _ = serde_json::to_writer(json, self);
     }
 
     /// The JSON text, to be part of another.
@@ -233,22 +240,39 @@ struct PayloadView<'a>(&'a Payload);
 impl Serialize for PayloadView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let payload = self.0;
-        let text = payload.as_text();
-        if is_json(payload.media_type())
-            && let Some(json) = text.and_then(|text| serde_json::from_str::<&RawValue>(text).ok())
-        {
-            return json.serialize(serializer);
-        }
-        if payload.media_type().starts_with("text/")
-            && let Some(text) = text
-        {
-            return serializer.serialize_str(text);
+        let text = payload.as_text().unwrap_or_default();
+        match form(payload) {
+            Form::Json => match serde_json::from_str::<&RawValue>(text) {
+                Ok(json) => return json.serialize(serializer),
+                Err(error) => return Err(serde::ser::Error::custom(error)),
+            },
+            Form::Text => return serializer.serialize_str(text),
+            Form::Binary => {}
         }
         let mut object = serializer.serialize_struct("Binary", 2)?;
         object.serialize_field("mediaType", payload.media_type())?;
         object.serialize_field("base64", &STANDARD.encode(payload.bytes()))?;
         object.end()
     }
+}
+
+/// As what a payload is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Json,
+    Text,
+    Binary,
+}
+
+/// JSON is only shown as such if it is JSON, and nothing that breaks those who read it: the host's own tasks may
+/// have any result.
+pub(crate) fn form(payload: &Payload) -> Form {
+    let Some(text) = payload.as_text() else { return Form::Binary };
+    let is_fit = || fit::check(text.as_bytes()).is_ok() && serde_json::from_str::<&RawValue>(text).is_ok();
+    if is_json(payload.media_type()) && is_fit() {
+        return Form::Json;
+    }
+    if payload.media_type().starts_with("text/") { Form::Text } else { Form::Binary }
 }
 
 /// Whether the media type is JSON, or based on it.

@@ -12,9 +12,9 @@ use axum::response::Response;
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
 use inflight::{
-    CancelError, FailureReason, Finish, FinishError, MAX_COUNT, Payload, State, Status, Task, TaskId,
+    CancelError, Details, FailureReason, Finish, FinishError, MAX_COUNT, Payload, State, Status, Task, TaskId,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -22,11 +22,12 @@ use crate::app::{App, Shared, VERBS, parse_id};
 use crate::auth::{Caller, Scope};
 use crate::body;
 use crate::conditions::Tags;
+use crate::idempotency::{Answer, Key};
 use crate::problem::{Kind, Problem};
 use crate::remote::Remote;
 
 /// A change of a task. All of it is made, or nothing.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PatchTask {
     /// `running` starts a pending task and goes on with a blocked one; `blocked` waits for something
@@ -34,15 +35,18 @@ pub(crate) struct PatchTask {
     status: Option<PatchState>,
     #[serde(default, deserialize_with = "body::maybe_object")]
     progress: Option<PatchProgress>,
-    /// What is being done, in a few words.
-    status_message: Option<String>,
-    /// The attempt that this is about; refused if the task is in another.
+    /// What is being done, in a few words. `null` in a merge patch takes back what was said.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "body::present")]
+    status_message: Option<Option<String>>,
+    /// The attempt that this is about; refused if the task is in another. With it, a start that has been made
+    /// already is not refused.
     #[serde(default, deserialize_with = "body::whole")]
     attempt: Option<u32>,
 }
 
 /// The states that a patch leads to. The others have verbs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum PatchState {
     Running,
@@ -50,7 +54,7 @@ enum PatchState {
 }
 
 /// New progress: `done` or `advance`, not both.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PatchProgress {
     /// How much is done; not less than before.
@@ -68,7 +72,7 @@ struct PatchProgress {
 }
 
 /// How a task succeeds.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Succeed {
     /// Any JSON.
@@ -80,7 +84,7 @@ pub(crate) struct Succeed {
 }
 
 /// How a task fails.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Fail {
     /// Any JSON.
@@ -94,7 +98,7 @@ pub(crate) struct Fail {
 }
 
 /// What kind of failure it was.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum ReasonName {
     #[default]
@@ -118,7 +122,7 @@ impl From<ReasonName> for FailureReason {
 }
 
 /// A request to cancel, or the worker's consent.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Cancel {
     /// The worker agrees: the task ends as cancelled, now.
@@ -130,7 +134,7 @@ pub(crate) struct Cancel {
 }
 
 /// A verb that says nothing more.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Plain {
     /// The attempt that this is about; refused if the task is in another.
@@ -148,6 +152,7 @@ pub(crate) struct Plain {
     params(
         ("id" = String, Path, format = Uuid, description = "The task's id"),
         ("If-Match" = Option<String>, Header, pattern = r#"^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$"#, description = "Only if the task has this version; 412 otherwise"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "The same key and request give the same answer; 422 for another request"),
     ),
     request_body(content = PatchTask),
     responses(
@@ -164,10 +169,14 @@ pub(crate) async fn patch(
     request: Request,
 ) -> Result<Response, Problem> {
     let target = Target::new(&app, &caller, &id, request.headers())?;
-    let patch: PatchTask = body::required_json(request, &app.options).await?;
-    target.write(patch.attempt, |task, status| {
-        patch.check(status)?;
-        patch.apply(task)
+    let is_merge = body::is_merge_patch(request.headers());
+    let mut patch: PatchTask = body::required_json(request, &app.options).await?;
+    patch.read_null(is_merge);
+    target.once("patch", &patch, || {
+        target.write(patch.attempt, |task, status| {
+            patch.check(status)?;
+            patch.apply(task)
+        })
     })
 }
 
@@ -193,23 +202,33 @@ pub(crate) async fn verb(
     let target = Target::new(&app, &caller, id, request.headers())?;
     match verb {
         "succeed" => {
-            let Succeed { result, attempt } = body(request, &app).await?;
-            let result = payload(result);
-            target.write(attempt, |task, _| finished(task.succeed(result.clone())))
+            let asked: Succeed = body(request, &app).await?;
+            let result = payload(asked.result.as_deref());
+            target.once(verb, &asked, || {
+                target.write(asked.attempt, |task, _| finished(task.succeed(result.clone())))
+            })
         }
         "fail" => {
-            let Fail { error, reason, attempt } = body(request, &app).await?;
-            let error = payload(error);
-            target.write(attempt, |task, _| finished(task.fail(reason.into(), error.clone())))
+            let asked: Fail = body(request, &app).await?;
+            let error = payload(asked.error.as_deref());
+            target.once(verb, &asked, || {
+                target.write(asked.attempt, |task, _| finished(task.fail(asked.reason.into(), error.clone())))
+            })
         }
-        "cancel" => target.cancel(body(request, &app).await?),
+        "cancel" => {
+            let asked: Cancel = body(request, &app).await?;
+            target.once(verb, &asked, || target.cancel(&asked))
+        }
         "retry" => {
-            let Plain { attempt } = body(request, &app).await?;
-            target.write(attempt, |task, _| Ok(task.retry()?))
+            let asked: Plain = body(request, &app).await?;
+            target.once(verb, &asked, || {
+                let retried = target.write(asked.attempt, |task, _| Ok(task.retry()?));
+                retried.map_err(|problem| problem.with_hint(Kind::Refused, WHO_IS_RETRIED))
+            })
         }
         _ => {
-            let Plain { attempt } = body(request, &app).await?;
-            target.write(attempt, |task, _| Ok(task.heartbeat()?))
+            let asked: Plain = body(request, &app).await?;
+            target.once(verb, &asked, || target.write(asked.attempt, |task, _| Ok(task.heartbeat()?)))
         }
     }
 }
@@ -219,7 +238,7 @@ async fn body<T: serde::de::DeserializeOwned + Default>(request: Request, app: &
     Ok(body::json(request, &app.options).await?.unwrap_or_default())
 }
 
-fn payload(json: Option<Box<RawValue>>) -> Payload {
+fn payload(json: Option<&RawValue>) -> Payload {
     json.map_or_else(Payload::none, |json| Payload::new("application/json", json.get().as_bytes().to_vec()))
 }
 
@@ -234,7 +253,27 @@ fn ended(status: &Status) -> Problem {
     Problem::new(Kind::Refused, format!("the task has ended: it is {}", status.state()))
 }
 
+const WHO_IS_RETRIED: &str = "; a task can be retried while it is running or blocked";
+
 impl PatchTask {
+    /// In a merge patch, a message of `null` is to be taken back: it becomes empty, and an empty one is shown as
+    /// none. Elsewhere `null` says nothing.
+    fn read_null(&mut self, is_merge: bool) {
+        if self.status_message == Some(None) {
+            self.status_message = is_merge.then(|| Some(String::new()));
+        }
+    }
+
+    /// Whether the task is to be started or to go on, and it is known which attempt that is about, and that one
+    /// is running: it is what a repeated request finds. What it counts on top would count twice.
+    fn is_repeated(&self, from: State) -> bool {
+        let counts = self.progress.as_ref().is_some_and(|progress| progress.advance.is_some());
+        self.status == Some(PatchState::Running)
+            && from == State::Running
+            && self.attempt.is_some()
+            && !counts
+    }
+
     /// Whether all of it can be done, so that nothing is done if not. The message alone may still be too
     /// large, which is found out first.
     fn check(&self, status: &Status) -> Result<(), Problem> {
@@ -248,6 +287,7 @@ impl PatchTask {
         let from = status.state();
         let to = match (self.status, from) {
             (None, _) => from,
+            _ if self.is_repeated(from) => from,
             (Some(PatchState::Running), State::Pending | State::Blocked) => State::Running,
             (Some(PatchState::Blocked), State::Running) => State::Blocked,
             (Some(PatchState::Running), _) => return Err(not_allowed(from, State::Running)),
@@ -261,14 +301,18 @@ impl PatchTask {
     }
 
     fn apply(&self, task: &mut Task) -> Result<(), Problem> {
-        if let Some(message) = &self.status_message {
+        if let Some(Some(message)) = &self.status_message {
             task.set_message(message)?;
         }
-        match self.status {
+        let state = task.status().map(|status| status.state());
+        match self.status.filter(|_| !state.is_some_and(|state| self.is_repeated(state))) {
             Some(PatchState::Blocked) => task.block()?,
             Some(PatchState::Running) => {
-                let is_blocked = task.status().is_some_and(|status| status.state() == State::Blocked);
-                if is_blocked { task.resume()? } else { task.start()? }
+                if state == Some(State::Blocked) {
+                    task.resume()?
+                } else {
+                    task.start()?
+                }
             }
             None => {}
         }
@@ -326,12 +370,28 @@ struct Target<'a> {
     caller: &'a Caller,
     id: TaskId,
     if_match: Option<Tags>,
+    key: Option<Key>,
 }
 
 impl<'a> Target<'a> {
     fn new(app: &'a App, caller: &'a Caller, id: &str, headers: &HeaderMap) -> Result<Self, Problem> {
         caller.must(Scope::Write)?;
-        Ok(Self { app, caller, id: parse_id(id)?, if_match: Tags::if_match(headers)? })
+        let (id, if_match) = (parse_id(id)?, Tags::if_match(headers)?);
+        Ok(Self { app, caller, id, if_match, key: Key::of(headers, caller)? })
+    }
+
+    /// Makes the write, or answers as before if it came with a key and was made before.
+    fn once(
+        &self,
+        what: &str,
+        body: &impl Serialize,
+        write: impl FnOnce() -> Result<Answer, Problem>,
+    ) -> Result<Response, Problem> {
+        let (answer, is_replayed) = match &self.key {
+            None => (write()?, false),
+            Some(key) => self.app.replays.once(key, &format!("{what} {}", self.id), body, write)?,
+        };
+        Ok(self.app.written(&answer, is_replayed))
     }
 
     /// Makes a write through the task's handle, and answers with what has become of the task.
@@ -339,7 +399,7 @@ impl<'a> Target<'a> {
         &self,
         attempt: Option<u32>,
         write: impl Fn(&mut Task, &Status) -> Result<(), Problem>,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Answer, Problem> {
         let mut tried = None;
         loop {
             let _ = self.checked(attempt)?;
@@ -372,7 +432,7 @@ impl<'a> Target<'a> {
             // Under the handle's lock, so that no other request has changed the task meanwhile.
             return match problem.status() {
                 StatusCode::GONE => Written::Gone(problem),
-                _ => Written::Answer(Err(self.app.refused(problem, self.id))),
+                _ => Written::Answer(Err(self.app.refused(self.caller, problem, self.id))),
             };
         }
         let details = self.app.details(self.caller, self.id);
@@ -385,7 +445,7 @@ impl<'a> Target<'a> {
         if ended {
             self.app.remotes.ended(self.id, details.status().version());
         }
-        Written::Answer(Ok(self.app.answer(StatusCode::OK, &details)))
+        Written::Answer(Ok(made(details)))
     }
 
     /// The status, if the caller may see it and it is the version and the attempt that are asked for.
@@ -393,11 +453,11 @@ impl<'a> Target<'a> {
         let status = self.app.status(self.caller, self.id)?;
         if self.if_match.as_ref().is_some_and(|tags| !tags.match_strongly(status.version())) {
             let detail = format!("the task's version is {}", status.version());
-            return Err(self.app.refused(Problem::new(Kind::Stale, detail), self.id));
+            return Err(self.app.refused(self.caller, Problem::new(Kind::Stale, detail), self.id));
         }
         if let Some(attempt) = attempt.filter(|attempt| *attempt != status.attempt()) {
             let detail = format!("the task is in attempt {}, not {attempt}", status.attempt());
-            return Err(self.app.refused(Problem::new(Kind::Refused, detail), self.id));
+            return Err(self.app.refused(self.caller, Problem::new(Kind::Refused, detail), self.id));
         }
         Ok(status)
     }
@@ -406,19 +466,19 @@ impl<'a> Target<'a> {
     fn without_handle(&self) -> Problem {
         match self.app.status(self.caller, self.id) {
             Err(problem) => problem,
-            Ok(status) if status.is_terminal() => self.app.refused(ended(&status), self.id),
+            Ok(status) if status.is_terminal() => self.app.refused(self.caller, ended(&status), self.id),
             Ok(_) => {
                 let problem = Problem::new(
                     Kind::InProcess,
                     "the task was not created over HTTP; only its worker writes to it, and it can be cancelled",
                 );
-                self.app.refused(problem, self.id)
+                self.app.refused(self.caller, problem, self.id)
             }
         }
     }
 
     /// A request to cancel goes to any task; the consent only to one whose worker is elsewhere.
-    fn cancel(&self, Cancel { confirm, attempt }: Cancel) -> Result<Response, Problem> {
+    fn cancel(&self, &Cancel { confirm, attempt }: &Cancel) -> Result<Answer, Problem> {
         if confirm {
             return self.write(attempt, |task, _| finished(task.cancel()));
         }
@@ -433,27 +493,32 @@ impl<'a> Target<'a> {
                     self.app.remotes.ended(self.id, status.version());
                 }
                 let details = self.app.details(self.caller, self.id);
-                Ok(details.map_or_else(|_| gone_since(), |details| self.app.answer(StatusCode::OK, &details)))
+                Ok(details.map_or_else(|_| gone_since(), made))
             }
             Err(CancelError::Absent(absent)) => Err(self.app.absent(self.caller, self.id, absent).into()),
-            Err(CancelError::Ended(status)) => Err(self.app.refused(ended(&status), self.id)),
-            Err(error) => Err(self.app.refused(Problem::new(Kind::Refused, error.to_string()), self.id)),
+            Err(CancelError::Ended(status)) => Err(self.app.refused(self.caller, ended(&status), self.id)),
+            Err(error) => {
+                Err(self.app.refused(self.caller, Problem::new(Kind::Refused, error.to_string()), self.id))
+            }
         }
     }
 }
 
 /// What came of a try to write.
 enum Written {
-    Answer(Result<Response, Problem>),
+    Answer(Result<Answer, Problem>),
     /// The handle has been let go of: the task that it was of has ended.
     NoHandle,
     /// So is the task.
     Gone(Problem),
 }
 
+/// The write was made, and this is the task after it.
+fn made(details: Details) -> Answer {
+    Answer { code: StatusCode::OK, details: Some(details) }
+}
+
 /// The write was made, and the task has gone since: there is nothing left to show.
-fn gone_since() -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
+const fn gone_since() -> Answer {
+    Answer { code: StatusCode::NO_CONTENT, details: None }
 }

@@ -50,7 +50,11 @@ async fn without_a_right_token_all_but_the_pages_is_401() {
         for path in ["/v1/tasks", "/v1/counts", "/v1/events", "/v1/tasks/x", "/metrics"] {
             let answer = service.get_with(path, &headers).await;
             answer.assert_problem(401, "unauthenticated");
-            assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer"));
+            let challenge = answer.header("www-authenticate").unwrap();
+            assert!(challenge.starts_with("Bearer"));
+            // Who sent a token is told that it is not a good one; who sent none, that one is needed.
+            let is_sent = headers.iter().any(|(_, value)| value.starts_with("Bearer"));
+            assert_eq!(challenge.contains("error=\"invalid_token\""), is_sent, "{headers:?}");
         }
     }
     let create = service.post("/v1/tasks", r#"{"kind":"index"}"#).await;

@@ -78,6 +78,9 @@ async fn a_stream_without_events_says_that_it_is_alive() {
     for path in [format!("{path}/events"), "/v1/events".to_owned()] {
         let mut text = raw_stream(&service, &path).await;
         text.until("\n\n:\n\n:\n\n").await;
+        // How soon to come back is said with the first event: some readers pass over a block without data.
+        let first = text.text.split("\n\n").find(|block| block.contains("retry:"));
+        assert!(first.is_some_and(|block| block.contains("\ndata: ")), "{}", text.text);
     }
 }
 
@@ -198,7 +201,13 @@ async fn all_events_are_filtered() {
     service.create(&wanted.replace("running", "pending")).await;
     service.create(r#"{"kind":"index","status":"running","labels":{"tenant":"acme"}}"#).await;
     let mine = service.create(&wanted).await;
-    assert_eq!(events.expect("status").await.data["taskId"], id_of(&mine));
+    // The one that is pending is told of as not among them, since it might have been.
+    let mut event = events.next().await.unwrap();
+    while event.name == "left" {
+        assert_eq!(event.data["status"], "pending");
+        event = events.next().await.unwrap();
+    }
+    assert_eq!((event.name.as_str(), &event.data["taskId"]), ("status", &id_of(&mine).into()));
     for bad in ["state=x", "kindd=x", "snapshot=maybe", "intervalMs=-1", "parent=x"] {
         service.get(&format!("/v1/events?{bad}")).await.assert_problem(400, "bad-request");
     }
@@ -227,5 +236,39 @@ async fn progress_of_the_hosts_own_tasks_is_told_at_the_next_tick() {
     let mut last = Value::Null;
     while last["status"] != "succeeded" {
         last = events.expect("status").await.data;
+    }
+}
+
+#[tokio::test]
+async fn i8_a_filtered_stream_tells_when_a_task_is_not_among_its_own_any_more() {
+    let service = service().await;
+    let new = |kind: &str| format!(r#"{{"kind":"{kind}","status":"running"}}"#);
+    let (mine, other) = (service.create(&new("index")).await, service.create(&new("other")).await);
+    let path = "/v1/events?state=running&kind=index";
+    let mut events = service.events(path, &[]).await;
+    assert_eq!(events.expect("status").await.data["taskId"], id_of(&mine));
+    let mut seen = events.expect("ready").await.id;
+    for (change, left) in [("blocked", true), ("running", false), ("succeeded", true)] {
+        for path in [&other, &mine] {
+            let answer = match change {
+                "succeeded" => service.post(&format!("{path}:succeed"), "{}").await,
+                _ => service.patch(path, &format!(r#"{{"status":"{change}"}}"#)).await,
+            };
+            assert_eq!(answer.status, 200);
+        }
+        let wanted = if left { "left" } else { "status" };
+        // A reader that comes back is told, too.
+        let mut again = service.events(path, &[("last-event-id", &seen)]).await;
+        for events in [&mut events, &mut again] {
+            let mut event = events.next().await.unwrap();
+            // Until the change is in the log, the one before may come again.
+            while event.data["status"] != change {
+                event = events.next().await.unwrap();
+            }
+            assert_eq!(event.name, wanted);
+            assert_eq!(event.data["taskId"], id_of(&mine), "nothing is told of what it never was about");
+            assert_eq!(event.data["version"], service.get(&mine).await.json()["version"]);
+            seen = event.id;
+        }
     }
 }

@@ -8,15 +8,18 @@
 )]
 
 mod auth;
+mod bounds;
 mod config;
 mod create;
 mod events;
 mod find;
 mod hardening;
+mod keys;
 mod linearizable;
 mod nest;
 mod problems;
 mod read;
+mod reuse;
 mod service;
 mod shutdown;
 mod write;

@@ -119,3 +119,46 @@ async fn the_pages_come_from_here_alone() {
     let described = service.get("/openapi.json").await.json();
     assert_eq!((&described["openapi"], &described["servers"][0]["url"]), (&"3.1.0".into(), &"/".into()));
 }
+
+#[tokio::test]
+async fn a_compressed_body_is_415_and_not_called_malformed() {
+    let service = service().await;
+    let path = service.create(r#"{"kind":"index","status":"running"}"#).await;
+    for (method, path) in [(Method::POST, "/v1/tasks"), (Method::PATCH, &*path)] {
+        for encoding in ["gzip", "br", "identity, gzip"] {
+            let headers = [("content-encoding", encoding)];
+            let answer = service.ask(method.clone(), path, &headers, Some(r#"{"kind":"index"}"#)).await;
+            answer.assert_problem(415, "media-type");
+            assert_eq!(answer.header("accept-encoding"), Some("identity"));
+        }
+    }
+    let headers = [("content-encoding", "identity")];
+    let answer = service.ask(Method::POST, "/v1/tasks", &headers, Some(r#"{"kind":"index"}"#)).await;
+    assert_eq!(answer.status, 202);
+}
+
+#[tokio::test]
+async fn a_missing_result_is_another_problem_than_a_wrong_address() {
+    let service = service().await;
+    let path = service.create(r#"{"kind":"index"}"#).await;
+    for part in ["result", "error"] {
+        let problem = service.get(&format!("{path}/{part}")).await.assert_problem(404, "no-payload");
+        assert_eq!(problem["detail"], format!("the pending task has no {part}"));
+    }
+    service.get(&format!("{path}/results")).await.assert_problem(404, "no-route");
+}
+
+#[tokio::test]
+async fn a_header_that_says_two_things_is_400() {
+    let service = service().await;
+    for (name, value, path) in
+        [("host", "other.example", "/v1/counts"), ("idempotency-key", "b", "/v1/tasks")]
+    {
+        let mut request = hyper::Request::builder().uri(service.url(path)).method(Method::POST);
+        request = request.header(name, "a").header(name, value).header("content-type", "application/json");
+        let body = http_body_util::Full::from(r#"{"kind":"index"}"#);
+        let response = service.send(request.body(body).unwrap()).await;
+        assert_eq!(response.status(), 400, "{name}");
+    }
+    assert_eq!(service.store.counts().total(), 0);
+}

@@ -185,7 +185,7 @@ async fn results_are_shown_as_what_they_are() {
         let raw = service.get(&format!("{path}/result")).await;
         assert_eq!((&*raw.body, raw.header("content-type")), (payload.bytes(), Some(payload.media_type())));
         assert_eq!(raw.header("content-disposition"), Some("attachment"), "no page of this service");
-        service.get(&format!("{path}/error")).await.assert_problem(404, "no-route");
+        service.get(&format!("{path}/error")).await.assert_problem(404, "no-payload");
         service.get(&format!("{path}/other")).await.assert_problem(404, "no-route");
     }
 }

@@ -286,3 +286,52 @@ async fn a_payload_over_the_stores_limit_is_413_and_changes_nothing() {
     assert_eq!(service.get(&path).await.json()["status"], "running");
     assert_eq!(service.post(&format!("{path}:succeed"), r#"{"result":"x"}"#).await.status, 200);
 }
+
+#[tokio::test]
+async fn null_in_a_merge_patch_takes_a_message_back() {
+    let service = service().await;
+    let path = service.create(r#"{"kind":"index","status":"running","statusMessage":"embedding"}"#).await;
+    let null = r#"{"statusMessage":null}"#;
+    let plain = service.patch(&path, null).await;
+    assert_eq!(plain.json()["statusMessage"], "embedding", "null says nothing elsewhere");
+    let merge = [("content-type", "application/merge-patch+json; charset=utf-8")];
+    let merged = service.ask(Method::PATCH, &path, &merge, Some(null)).await;
+    assert_eq!((merged.status.as_u16(), &merged.json()["statusMessage"]), (200, &Value::Null));
+    assert_eq!(service.get(&path).await.json()["statusMessage"], Value::Null);
+    let merged = service.ask(Method::PATCH, &path, &merge, Some(r#"{"progress":{"done":1}}"#)).await;
+    assert_eq!(merged.json()["progress"]["done"], 1);
+}
+
+#[tokio::test]
+async fn a_start_that_is_repeated_for_the_same_attempt_is_200() {
+    let service = service().await;
+    let path = task_in(&service, State::Pending).await;
+    let start = r#"{"status":"running","attempt":1,"progress":{"done":3}}"#;
+    let first = service.patch(&path, start).await;
+    let again = service.patch(&path, start).await;
+    assert_eq!((first.status.as_u16(), again.status.as_u16()), (200, 200));
+    assert_eq!(again.json()["progress"]["done"], 3);
+    // Of which attempt it is has to be said, and nothing counts twice.
+    for other in [
+        r#"{"status":"running"}"#,
+        r#"{"status":"running","attempt":2}"#,
+        r#"{"status":"running","attempt":1,"progress":{"advance":1}}"#,
+    ] {
+        service.patch(&path, other).await.assert_problem(409, "refused");
+    }
+    service.patch(&path, r#"{"status":"blocked"}"#).await;
+    assert_eq!(service.patch(&path, start).await.json()["status"], "running", "it goes on");
+    service.post(&format!("{path}:retry"), "{}").await;
+    service.patch(&path, start).await.assert_problem(409, "refused");
+}
+
+#[tokio::test]
+async fn a_retry_that_is_refused_says_who_can_be_retried() {
+    let service = service().await;
+    for state in [State::Pending, State::Succeeded, State::Failed, State::Cancelled] {
+        let path = task_in(&service, state).await;
+        let problem = service.post(&format!("{path}:retry"), "{}").await.assert_problem(409, "refused");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("running or blocked"), "{detail}");
+    }
+}
