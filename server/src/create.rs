@@ -31,6 +31,9 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The longest idempotency key, in bytes.
 const MAX_KEY: usize = 255;
 
+/// The longest claim, in characters.
+const MAX_CLAIM: usize = 64;
+
 /// A task to be made.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -44,6 +47,10 @@ pub(crate) struct CreateTask {
     /// `running` starts it at once; `pending` by default.
     #[serde(default)]
     status: InitialState,
+    /// A word of the worker's own that begins it at once. It makes the request another one than that of any
+    /// other worker, so only the worker's own repeats are given the same task by its id or key.
+    #[schema(min_length = 1, max_length = 64)]
+    claim: Option<String>,
     #[serde(default, deserialize_with = "body::object")]
     progress: NewProgress,
     /// What is being done, in a few words.
@@ -168,6 +175,13 @@ impl CreateTask {
     fn into_new_task(self, caller: &Caller, tenant_label: &str) -> Result<NewTask, Problem> {
         if self.kind.is_empty() {
             return Err(Problem::bad("the kind is empty"));
+        }
+        if let Some(claim) = &self.claim {
+            let length = claim.chars().count();
+            if !(1..=MAX_CLAIM).contains(&length) {
+                let detail = format!("the claim has {length} characters; it has from 1 to {MAX_CLAIM}");
+                return Err(Problem::bad(detail));
+            }
         }
         let mut new = NewTask::new(self.kind);
         for (label, value) in self.labels {
