@@ -63,8 +63,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How often a request that may be repeated is tried again after a fault of the network or a 429, 502,
-    /// 503 or 504; 3 by default. It waits in between for as long as the server asks, or from 100 ms on
+    /// How often a request that may be repeated (it is idempotent, carries a key, or found no connection) is
+    /// tried again after a fault of the network or a 429, 502, 503 or 504; 3 by default. It waits in between for as long as the server asks, or from 100 ms on
     /// doubling, but never longer than [`max_backoff`](Self::max_backoff).
     pub fn retries(mut self, retries: u32) -> Self {
         self.bounds.retries = retries;
@@ -85,7 +85,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How many bytes one event of a stream may have; 2 MiB by default (a result may have 1 MiB).
+    /// How many bytes one event of a stream may have; 8 MiB by default. (A result may have 1 MiB, and text that
+    /// is shown as JSON takes up to six times its bytes.)
     pub fn max_event(mut self, bytes: usize) -> Self {
         self.bounds.max_event = bytes;
         self

@@ -1,6 +1,7 @@
 //! One request and its answer: deadlines, size limits, retries. Knows HTTP, and nothing of tasks.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,7 +43,7 @@ impl Default for Bounds {
             retries: 3,
             max_backoff: Duration::from_secs(15),
             max_body: 8 << 20,
-            max_event: 2 << 20,
+            max_event: 8 << 20,
             max_silence: Duration::from_secs(45),
             reconnects: 100,
         }
@@ -64,7 +65,7 @@ pub(crate) struct Call {
     body: Option<Bytes>,
     /// For how much longer the server was asked to wait before it answers.
     patience: Duration,
-    /// Whether it may be sent again when it is not known what became of it.
+    /// Whether it may be sent again: it says what is to be, not what to add, or it carries a key.
     repeatable: bool,
 }
 
@@ -81,13 +82,13 @@ impl Call {
 
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Result<Self, Error> {
         let value = HeaderValue::from_str(value)
-            .map_err(|_| Error::malformed(format!("{value:?} cannot be the value of the header {name}")))?;
+            .map_err(|_| Error::unfit(format!("{value:?} cannot be the value of the header {name}")))?;
         self.headers.push((name, value));
         Ok(self)
     }
 
     pub(crate) fn json(mut self, body: &impl serde::Serialize) -> Result<Self, Error> {
-        let body = serde_json::to_vec(body).map_err(|error| Error::malformed(error.to_string()))?;
+        let body = serde_json::to_vec(body).map_err(|error| Error::unfit(error.to_string()))?;
         self.body = Some(body.into());
         Ok(self)
     }
@@ -123,6 +124,7 @@ impl Reply {
 
 pub(crate) struct Transport {
     pool: Pool<Connector, Full<Bytes>>,
+    connector: Connector,
     base: Base,
     authorization: Option<HeaderValue>,
     pub(crate) bounds: Bounds,
@@ -135,31 +137,42 @@ impl Transport {
         bounds: Bounds,
         roots: Option<&[u8]>,
     ) -> Result<Self, BuildError> {
+        Ok(Self::over(connector(&bounds, roots)?, base, authorization, bounds))
+    }
+
+    fn over(connector: Connector, base: Base, authorization: Option<HeaderValue>, bounds: Bounds) -> Self {
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
-            .build(connector(&bounds, roots)?);
-        Ok(Self { pool, base, authorization, bounds })
+            .build(connector.clone());
+        Self { pool, connector, base, authorization, bounds }
+    }
+
+    /// The same, with connections of its own.
+    pub(crate) fn apart(&self) -> Self {
+        let (base, authorization) = (self.base.clone(), self.authorization.clone());
+        Self::over(self.connector.clone(), base, authorization, self.bounds.clone())
     }
 
     /// Sends it, and again where that can help and does no harm.
     pub(crate) async fn send(&self, call: Call) -> Result<Reply, Error> {
-        self.send_counting(call, &mut 0).await
+        self.send_noting(call, &mut false).await
     }
 
-    /// As [`send`](Self::send), and counts how often it was sent: after more than once, an earlier one may
-    /// have been carried out though its answer was lost.
-    pub(crate) async fn send_counting(&self, call: Call, sent: &mut u32) -> Result<Reply, Error> {
+    /// As [`send`](Self::send), and notes whether it may have been carried out though no answer said so; also
+    /// when this is dropped before it has an answer.
+    pub(crate) async fn send_noting(&self, call: Call, unsure: &mut bool) -> Result<Reply, Error> {
         let mut backoff = self.bounds.backoff();
         loop {
-            *sent += 1;
+            let before = std::mem::replace(unsure, true);
             let error = match self.send_once(&call).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            // A request that no connection was made for, or that was turned away, was not carried out.
-            let harmless = call.repeatable || error.is_connect() || error.status().is_some();
+            *unsure = before || error.leaves_unsure();
+            // A status does not say that nothing was done: a gateway may have lost the service's answer.
+            let harmless = call.repeatable || error.is_connect();
             if !harmless || !error.is_transient() || backoff.tries() >= self.bounds.retries {
                 return Err(error);
             }
@@ -183,10 +196,10 @@ impl Transport {
 
     /// Sends it once and gives the answer's body unread, for a stream; the deadline is for its head. An
     /// answer that says no is an error.
-    pub(crate) async fn open(&self, call: &Call) -> Result<Response<Incoming>, Error> {
+    pub(crate) async fn open(self: Arc<Self>, call: Call) -> Result<Response<Incoming>, Error> {
         let patience = self.bounds.timeout;
         let exchange = async {
-            let response = self.open_raw(call).await?;
+            let response = self.open_raw(&call).await?;
             if response.status().is_success() {
                 return Ok(response);
             }
@@ -197,7 +210,7 @@ impl Transport {
     }
 
     async fn open_raw(&self, call: &Call) -> Result<Response<Incoming>, Error> {
-        let uri = self.base.join(&call.path).ok_or_else(|| Error::malformed("the path is not one"))?;
+        let uri = self.base.join(&call.path).ok_or_else(|| Error::unfit("the path is not one"))?;
         let mut request = Request::new(Full::new(call.body.clone().unwrap_or_default()));
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = uri;

@@ -46,6 +46,74 @@ async fn what_is_not_known_to_be_harmless_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_does_not_know_what_became_of_a_write_is_not_asked_again() {
+    for status in [502, 503, 504] {
+        let mut fake = Fake::new(move |_| Answer::Reply(status, String::new(), String::new())).await;
+        let error =
+            fake.client().task(id()).in_attempt(1).retry().await.expect_err("no answer of the service's");
+        assert!(error.is_transient() && error.status() == Some(status), "{error}");
+        assert_eq!(fake.rest().len(), 1, "{status}: it may have been carried out");
+        fake.client().create(NewTask::new("index")).await.expect_err("no answer of the service's");
+        let keys: Vec<_> =
+            fake.rest().iter().map(|seen| seen.header("idempotency-key").map(str::to_owned)).collect();
+        assert!(keys.len() == 4 && keys.iter().all(|key| key.is_some() && *key == keys[0]), "{keys:?}");
+    }
+}
+
+/// JSON that is well-formed, and more than a reader of numbers and trees takes.
+fn strange() -> Vec<String> {
+    vec!["1e999".into(), format!("{}{}", "[".repeat(200), "]".repeat(200)), r#""\ud800""#.into()]
+}
+
+#[tokio::test]
+async fn a_result_that_readers_of_json_refuse_breaks_neither_a_read_nor_a_batch() {
+    for result in strange() {
+        let text = task(1, "succeeded").to_string();
+        let text = format!("{},\"result\":{result}}}", text.strip_suffix('}').expect("an object"));
+        let fake = Fake::new(move |seen| match seen.verb() {
+            "batchGet" => json(format!(r#"{{"tasks":[{text}],"absent":[]}}"#)),
+            _ => json(&text),
+        })
+        .await;
+        assert_eq!(fake.client().get(id()).await.expect("it is there").state, State::Succeeded);
+        let batch = fake.client().batch(&[id()]).await.expect("it is there");
+        assert_eq!(batch.tasks.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn i3_an_end_that_was_turned_away_did_not_make_the_one_that_is_found() {
+    let ended =
+        serde_json::json!({ "taskId": ID, "status": "succeeded", "version": "1-2-0", "result": "mine" });
+    for (first, won) in [(429, false), (502, true)] {
+        let (mut calls, ended) = (0, ended.clone());
+        let fake = Fake::new(move |_| {
+            calls += 1;
+            match calls {
+                1 => Answer::Reply(first, String::new(), String::new()),
+                _ => problem(409, serde_json::json!({ "currentStatus": ended })),
+            }
+        })
+        .await;
+        let finished = fake.client().task(id()).succeed("mine").await.expect("it has ended");
+        assert_eq!(finished.is_won(), won, "after a {first}");
+    }
+}
+
+#[tokio::test]
+async fn a_removal_whose_answer_was_lost_is_repeated_and_made() {
+    let mut calls = 0;
+    let mut fake = Fake::new(move |_| {
+        calls += 1;
+        if calls == 1 { Answer::Drop } else { problem(410, r#"{"goneReason":"removed"}"#) }
+    })
+    .await;
+    fake.client().task(id()).remove().await.expect("the first try did it");
+    assert_eq!(fake.rest().len(), 2);
+    assert!(fake.client().task(id()).remove().await.expect_err("it was gone before").is_gone());
+}
+
+#[tokio::test]
 async fn a_busy_server_is_given_the_time_it_asks_for() {
     let mut calls = 0;
     let fake = Fake::new(move |_| {
@@ -161,6 +229,13 @@ async fn a_wait_survives_early_answers_and_broken_connections() {
 }
 
 #[tokio::test]
+async fn a_wait_without_end_is_no_panic() {
+    let fake = Fake::new(|_| json(task(1, "succeeded"))).await;
+    let ended = fake.client().wait(id(), Duration::MAX).await.expect("it has ended");
+    assert!(ended.is_terminal());
+}
+
+#[tokio::test]
 async fn a_wait_for_a_change_names_the_version_that_was_seen() {
     let mut fake = Fake::new(|seen| {
         if seen.header("if-none-match") == Some("\"1-1-0\"") {
@@ -215,6 +290,24 @@ async fn i5_i6_a_watch_goes_on_after_a_break_and_never_back() {
         fake.rest().iter().map(|seen| seen.header("last-event-id").map(str::to_owned)).collect();
     let one = Some("1-1-0".to_owned());
     assert_eq!(last_ids, [None, one.clone(), one.clone(), one, Some("1-2-0".to_owned())]);
+}
+
+#[tokio::test]
+async fn i7_a_late_word_that_an_earlier_task_of_the_id_is_gone_does_not_end_the_watch() {
+    let gone = |version: &str| {
+        format!(
+            "event: gone\ndata: {{\"taskId\":\"{ID}\",\"goneReason\":\"removed\",\"version\":\"{version}\"}}\n\n"
+        )
+    };
+    let text = [sse(3, "running"), gone("1-2-0"), sse(4, "running"), gone("1-4-0")].concat();
+    let fake = Fake::new(move |_| Answer::Stream { bytes: text.clone().into_bytes(), hold: true }).await;
+    let mut watch = fake.client().watch(id());
+    for version in ["1-3-0", "1-4-0"] {
+        let task = watch.next().await.expect("an event").expect("it is there");
+        assert_eq!(task.version.to_string(), version);
+    }
+    let error = watch.next().await.expect("an error").expect_err("it is gone");
+    assert!(error.is_gone() && error.gone_reason() == Some(GoneReason::Removed), "{error}");
 }
 
 #[tokio::test]
@@ -279,14 +372,15 @@ async fn a_server_that_only_ever_drops_is_given_up_on() {
 #[tokio::test]
 async fn the_feed_tells_changes_goners_and_gaps() {
     let text = format!(
-        "{}event: gone\ndata: {{\"taskId\":\"{ID}\",\"goneReason\":\"evicted\"}}\n\nevent: resync\ndata: {{}}\n\nevent: ready\ndata: {{\"byState\":{{\"failed\":2}}}}\n\n",
+        "{}event: left\ndata: {{\"taskId\":\"{ID}\",\"version\":\"1-6-0\"}}\n\nevent: gone\ndata: {{\"taskId\":\"{ID}\",\"goneReason\":\"evicted\"}}\n\nevent: resync\ndata: {{}}\n\nevent: ready\ndata: {{\"byState\":{{\"failed\":2}}}}\n\n",
         sse(5, "failed")
     );
     let mut fake = Fake::new(move |_| Answer::Stream { bytes: text.clone().into_bytes(), hold: true }).await;
     let mut events = fake.client().events(&Filter::new().kind("a b").label("tenant", "acme"));
     let mut next = async || events.next().await.expect("an event").expect("no fault");
     assert!(matches!(next().await, Event::Changed(task) if task.state == State::Failed));
-    assert_eq!(next().await, Event::Gone { id: id(), reason: Some(GoneReason::Evicted) });
+    assert_eq!(next().await, Event::Left { id: id(), version: "1-6-0".parse().ok() });
+    assert_eq!(next().await, Event::Gone { id: id(), version: None, reason: Some(GoneReason::Evicted) });
     assert_eq!(next().await, Event::Resync);
     assert!(matches!(next().await, Event::Ready(counts) if counts.failed == 2 && counts.total() == 2));
     assert_eq!(fake.next().await.path, "/v1/events?kind=a%20b&label.tenant=acme");
