@@ -69,7 +69,7 @@ impl Client {
     async fn read_part(&self, ids: &[TaskId]) -> Result<Vec<Option<Details>>, Error> {
         let ask = Ask { task_ids: ids.iter().map(TaskId::to_string).collect(), view: "full" };
         let call = Call::new(Method::POST, "/v1/tasks:batchGet").json(&ask)?;
-        let Answer { tasks } = self.transport.send(call.repeatable()).await?.parse()?;
+        let Answer { tasks } = self.transport.send(call).await?.parse()?;
         if tasks.len() != ids.len() {
             return Err(Error::malformed(format!("{} tasks for {} ids", tasks.len(), ids.len())));
         }

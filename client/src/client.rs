@@ -21,12 +21,11 @@ use crate::poller::Poller;
 use crate::query::Filter;
 use crate::reporters::Reporters;
 use crate::task_ref::TaskRef;
-use crate::transport::{Call, Reply, Transport};
+use crate::transport::{Call, Reply, Transport, random_word};
 use crate::watch::{Events, Watch};
 use crate::worker::{Worker, WorkerOptions};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The lease of a task that is created to be worked on, if it was given none.
 const DEFAULT_LEASE: Duration = Duration::from_secs(60);
@@ -123,9 +122,9 @@ impl Client {
     /// A conflict for an id or key that is in use with another content; [`is_transient`](Error::is_transient)
     /// if the store is full, and stayed so.
     pub async fn create(&self, new: NewTask) -> Result<Created, Error> {
-        let key = new.idempotency_key.clone().unwrap_or_else(random_word);
-        let call = Call::new(Method::POST, "/v1/tasks").json(&new)?.header(IDEMPOTENCY_KEY, &key)?;
-        let reply = self.transport.send(call.repeatable()).await?;
+        let key = new.idempotency_key.as_deref();
+        let call = Call::new(Method::POST, "/v1/tasks").json(&new)?.keyed(key)?;
+        let reply = self.transport.send(call).await?;
         Ok(Created { task: reply.parse()?, lease: new.lease_span(), retry_after: reply.retry_after() })
     }
 
@@ -348,14 +347,4 @@ pub(crate) fn path(id: TaskId, rest: &str) -> String {
 
 pub(crate) fn etag(version: Version) -> String {
     format!("\"{version}\"")
-}
-
-/// A word that nobody else draws: 128 random bits. Without random bytes, the address of the moment will do.
-fn random_word() -> String {
-    let mut bytes = [0_u8; 16];
-    if getrandom::fill(&mut bytes).is_err() {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        bytes = now.unwrap_or_default().as_nanos().to_be_bytes();
-    }
-    format!("{:032x}", u128::from_be_bytes(bytes))
 }

@@ -91,29 +91,30 @@ impl<'c> TaskRef<'c> {
     pub(crate) async fn patch(self, patch: &Patch) -> Result<Details, Error> {
         let patch = Patch { attempt: self.attempt, ..patch.clone() };
         let call = Call::new(Method::PATCH, path(self.id, "")).json(&patch)?;
-        // A second start would be refused as a transition; all else says what is to be, not what to add.
-        let call = if patch.status.is_none() && self.version.is_none() { call.repeatable() } else { call };
+        // A second transition would be refused, and so would a second write on the same condition; all else
+        // says what is to be, not what to add.
+        let call = if patch.status.is_some() || self.version.is_some() { call.keyed(None)? } else { call };
         self.send(call).await?.parse()
     }
 
     /// Asks for the task to be cancelled; a pending one is cancelled at once.
     pub async fn cancel(self) -> Result<Details, Error> {
-        self.send(self.verb_call("cancel", VerbBody::default())?).await?.parse()
+        self.send(self.verb_call("cancel", VerbBody::default())?.keyed(None)?).await?.parse()
     }
 
     /// `Running | Blocked → Pending`: the next attempt.
     pub async fn retry(self) -> Result<Details, Error> {
-        self.send(self.verb_call("retry", VerbBody::default())?).await?.parse()
+        self.send(self.verb_call("retry", VerbBody::default())?.keyed(None)?).await?.parse()
     }
 
     /// Extends the lease.
     pub async fn heartbeat(self) -> Result<Details, Error> {
-        self.send(self.verb_call("heartbeat", VerbBody::default())?.repeatable()).await?.parse()
+        self.send(self.verb_call("heartbeat", VerbBody::default())?).await?.parse()
     }
 
     /// Takes a task that has ended out of the store, before its time.
     pub async fn remove(self) -> Result<(), Error> {
-        let (call, mut unsure) = (Call::new(Method::DELETE, path(self.id, "")).repeatable(), false);
+        let (call, mut unsure) = (Call::new(Method::DELETE, path(self.id, "")), false);
         match self.client.transport.send_noting(self.conditioned(call)?, &mut unsure).await {
             // An earlier try did it, and its answer was lost.
             Err(error) if unsure && error.is_gone() => Ok(()),
@@ -139,7 +140,8 @@ impl<'c> TaskRef<'c> {
     /// Ends the task. If a try may have been carried out though its answer was lost (here, or before, as
     /// `unsure` says), and the next one finds the task ended exactly as asked, then the earlier one did it.
     pub(crate) async fn finish(self, ending: &Ending, unsure: &mut bool) -> Result<Finished, Error> {
-        let call = self.verb_call(ending.verb(), ending.body())?.repeatable();
+        // Without a key: its answer would be kept, and with it a result of any size.
+        let call = self.verb_call(ending.verb(), ending.body())?;
         match self.client.transport.send_noting(self.conditioned(call)?, unsure).await {
             Ok(reply) => Ok(Finished::Won(reply.parse()?)),
             Err(error) => match error.current().filter(|task| error.is_conflict() && task.is_terminal()) {

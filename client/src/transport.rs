@@ -18,6 +18,7 @@ use crate::builder::{Base, BuildError};
 use crate::connect::{Connector, connector};
 use crate::error::{Error, Problem, is_transient};
 
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_IDLE_PER_HOST: usize = 8;
 const AGENT: &str = concat!("inflight-client/", env!("CARGO_PKG_VERSION"));
@@ -57,6 +58,9 @@ impl Bounds {
 }
 
 /// A request before it is sent.
+///
+/// Each may be sent again when it is not known what became of it. So one that is not idempotent, which would do
+/// something else the second time, carries a key: see [`keyed`](Self::keyed).
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     method: Method,
@@ -65,15 +69,11 @@ pub(crate) struct Call {
     body: Option<Bytes>,
     /// For how much longer the server was asked to wait before it answers.
     patience: Duration,
-    /// Whether it may be sent again: it says what is to be, not what to add, or it carries a key.
-    repeatable: bool,
 }
 
 impl Call {
     pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
-        let repeatable = method == Method::GET;
-        let (headers, body, patience) = (Vec::new(), None, Duration::ZERO);
-        Self { method, path: path.into(), headers, body, patience, repeatable }
+        Self { method, path: path.into(), headers: Vec::new(), body: None, patience: Duration::ZERO }
     }
 
     pub(crate) fn get(path: impl Into<String>) -> Self {
@@ -98,9 +98,10 @@ impl Call {
         self
     }
 
-    pub(crate) fn repeatable(mut self) -> Self {
-        self.repeatable = true;
-        self
+    /// With an idempotency key, by which the service carries it out once however often it is sent: this one, or
+    /// one that is drawn.
+    pub(crate) fn keyed(self, key: Option<&str>) -> Result<Self, Error> {
+        self.header(IDEMPOTENCY_KEY, key.map_or_else(random_word, str::to_owned).as_str())
     }
 }
 
@@ -114,6 +115,10 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        if self.status == StatusCode::NO_CONTENT {
+            let detail = Some("the write was made, and the task has gone since".to_owned());
+            return Err(Error::refused(StatusCode::GONE, Problem { detail, ..Problem::default() }, None));
+        }
         serde_json::from_slice(&self.body).map_err(|error| Error::malformed(error.to_string()))
     }
 
@@ -155,7 +160,7 @@ impl Transport {
         Self::over(self.connector.clone(), base, authorization, self.bounds.clone())
     }
 
-    /// Sends it, and again where that can help and does no harm.
+    /// Sends it, and again where that can help; it does no harm, as a call may be sent twice.
     pub(crate) async fn send(&self, call: Call) -> Result<Reply, Error> {
         self.send_noting(call, &mut false).await
     }
@@ -171,9 +176,7 @@ impl Transport {
                 Err(error) => error,
             };
             *unsure = before || error.leaves_unsure();
-            // A status does not say that nothing was done: a gateway may have lost the service's answer.
-            let harmless = call.repeatable || error.is_connect();
-            if !harmless || !error.is_transient() || backoff.tries() >= self.bounds.retries {
+            if !error.is_transient() || backoff.tries() >= self.bounds.retries {
                 return Err(error);
             }
             sleep(backoff.next(error.retry_after())).await;
@@ -262,4 +265,14 @@ impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport").field("base", &self.base).field("bounds", &self.bounds).finish()
     }
+}
+
+/// A word that nobody else draws: 128 random bits. Without random bytes, the address of the moment will do.
+pub(crate) fn random_word() -> String {
+    let mut bytes = [0_u8; 16];
+    if getrandom::fill(&mut bytes).is_err() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        bytes = now.unwrap_or_default().as_nanos().to_be_bytes();
+    }
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }

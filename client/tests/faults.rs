@@ -1,6 +1,8 @@
 //! Faults of the network and of the server: what a client makes of them. I5 and I6 as seen from afar: a watch
 //! never goes back, and never misses the end.
 
+#![expect(clippy::indexing_slicing, reason = "a test may panic")]
+
 mod fake;
 
 use std::time::{Duration, Instant};
@@ -34,30 +36,62 @@ async fn a_creation_whose_answer_was_lost_is_repeated_with_the_same_key() {
     assert_ne!(another.header("idempotency-key"), keys[0].as_deref(), "another creation, another key");
 }
 
-#[tokio::test]
-async fn what_is_not_known_to_be_harmless_is_not_repeated() {
-    let mut fake = Fake::new(|_| Answer::Drop).await;
-    let error = fake.client().task(id()).retry().await.expect_err("no answer");
-    assert!(error.is_transient() && !error.is_connect(), "{error}");
-    assert_eq!(fake.rest().len(), 1);
-    let error = fake.client().get(id()).await.expect_err("no answer");
-    assert!(error.is_transient());
-    assert_eq!(fake.rest().len(), 4, "a read, three times more");
+/// The key of all of these requests, which are one request and its repeats.
+fn key(sent: &[fake::Seen]) -> Option<String> {
+    let keys: Vec<_> = sent.iter().map(|seen| seen.header("idempotency-key").map(str::to_owned)).collect();
+    assert!(keys.len() == 4 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    keys[0].clone()
 }
 
 #[tokio::test]
-async fn a_gateway_that_does_not_know_what_became_of_a_write_is_not_asked_again() {
-    for status in [502, 503, 504] {
-        let mut fake = Fake::new(move |_| Answer::Reply(status, String::new(), String::new())).await;
-        let error =
-            fake.client().task(id()).in_attempt(1).retry().await.expect_err("no answer of the service's");
-        assert!(error.is_transient() && error.status() == Some(status), "{error}");
-        assert_eq!(fake.rest().len(), 1, "{status}: it may have been carried out");
-        fake.client().create(NewTask::new("index")).await.expect_err("no answer of the service's");
-        let keys: Vec<_> =
-            fake.rest().iter().map(|seen| seen.header("idempotency-key").map(str::to_owned)).collect();
-        assert!(keys.len() == 4 && keys.iter().all(|key| key.is_some() && *key == keys[0]), "{keys:?}");
+async fn what_may_have_been_carried_out_is_repeated_only_with_a_key_or_if_it_is_idempotent() {
+    // A gateway that does not know what became of a request, and a connection that broke.
+    for status in [Some(502), Some(503), Some(504), None] {
+        let answer = move |_: &fake::Seen| match status {
+            Some(status) => Answer::Reply(status, String::new(), String::new()),
+            None => Answer::Drop,
+        };
+        let mut fake = Fake::new(answer).await;
+        let client = fake.client();
+        let task = || client.task(id()).in_attempt(1);
+        let version = "1-1-0".parse().expect("a version");
+        let mut keys = Vec::new();
+        for repeated in [
+            client.create(NewTask::new("index")).await.map(drop),
+            task().start().await.map(drop),
+            task().block().await.map(drop),
+            task().retry().await.map(drop),
+            task().cancel().await.map(drop),
+            task().if_match(version).set_message("x").await.map(drop),
+        ] {
+            let error = repeated.expect_err("no answer of the service's");
+            assert!(error.is_transient() && !error.is_connect() && error.status() == status, "{error}");
+        }
+        for sent in fake.rest().chunks(4) {
+            keys.push(key(sent).expect("a key"));
+        }
+        assert_eq!(keys.len(), 6);
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), 6, "each call has its own");
+        for repeated in [
+            client.get(id()).await.map(drop),
+            task().set_done(3).await.map(drop),
+            task().heartbeat().await.map(drop),
+            task().succeed("x").await.map(drop),
+            task().remove().await,
+        ] {
+            assert!(repeated.expect_err("no answer of the service's").is_transient());
+        }
+        assert!(fake.rest().chunks(4).all(|sent| key(sent).is_none()), "these need none");
     }
+}
+
+#[tokio::test]
+async fn a_write_whose_task_has_gone_since_is_told_as_that() {
+    let fake = Fake::new(|_| Answer::Reply(204, String::new(), String::new())).await;
+    let error = fake.client().task(id()).set_done(3).await.expect_err("there is nothing to show");
+    assert!(error.is_gone() && error.to_string().contains("the write was made"), "{error}");
 }
 
 /// JSON that is well-formed, and more than a reader of numbers and trees takes.
