@@ -64,3 +64,33 @@ impl Thread {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_client_has_one_thread_which_ends_with_its_last_reporter() {
+        let (client, reporters) = (Client::new("http://127.0.0.1:1").expect("good"), Reporters::default());
+        let thread = reporters.thread(&client).expect("started");
+        let again = reporters.thread(&client).expect("it runs");
+        assert!(Arc::ptr_eq(&thread, &again));
+        // It is dropped when the thread's runtime is.
+        let (held, ended) = mpsc::channel::<()>();
+        thread.runtime.spawn(async move {
+            std::future::pending::<()>().await;
+            drop(held);
+        });
+        let (finish, finished) = oneshot::channel::<()>();
+        thread.run(async move { drop(finished.await) });
+        drop((thread, again));
+        assert!(reporters.0.lock().expect("no panic").upgrade().is_some(), "a reporter runs");
+        assert_eq!(ended.try_recv(), Err(mpsc::TryRecvError::Empty));
+        drop(finish);
+        assert_eq!(ended.recv(), Err(mpsc::RecvError), "the thread has ended");
+        assert!(reporters.0.lock().expect("no panic").upgrade().is_none());
+        assert!(reporters.thread(&client).is_ok(), "and another one is started when it is needed");
+    }
+}
