@@ -1,5 +1,4 @@
-//! Reads of many tasks whose answers may be larger than an answer may be: they are asked for in smaller parts
-//! until each fits.
+//! Reads of many tasks. If an answer would be over the size limit, the client asks for fewer tasks at a time.
 
 use std::collections::HashSet;
 
@@ -31,9 +30,9 @@ struct Answer {
 impl Client {
     /// The tasks with these ids, results and errors included. An id that is named twice is read once.
     ///
-    /// One request, if its answer is not larger than an answer may be
-    /// ([`max_body`](crate::ClientBuilder::max_body)); if it is, as many as it takes. The memory for what they
-    /// find is bounded by the number of ids times that limit; whoever wants to hold less asks for fewer.
+    /// One request, if its answer is within the limit ([`max_body`](crate::ClientBuilder::max_body)); otherwise
+    /// several, each for a part of the ids. The memory of the result is at most the number of ids times that
+    /// limit. To use less memory, ask for fewer ids.
     ///
     /// # Errors
     ///
@@ -78,8 +77,8 @@ impl Client {
 
     /// One page of the tasks that match, in the order of their creation.
     ///
-    /// A page that would be larger than an answer may be ([`max_body`](crate::ClientBuilder::max_body)) is
-    /// asked for again with half as many tasks.
+    /// If a page is over the limit of an answer ([`max_body`](crate::ClientBuilder::max_body)), the client asks
+    /// again for half as many tasks.
     ///
     /// ```no_run
     /// # use inflight_client::{Client, Filter, State};
@@ -100,7 +99,7 @@ impl Client {
     /// # Errors
     ///
     /// A 400 names what is wrong with the filter or the token; [`is_too_large`](Error::is_too_large) if one task
-    /// alone is.
+    /// alone is over the limit.
     pub async fn list(&self, filter: &Filter) -> Result<Page, Error> {
         let mut smaller: Option<(u32, Filter)> = None;
         loop {

@@ -63,8 +63,9 @@ impl ClientBuilder {
         self
     }
 
-    /// How often a request is tried again after a fault of the network or a 429, 502, 503 or 504; 3 by default. It is
-    /// idempotent, or carries a key by which the service carries it out once. It waits in between for as long as the server asks, or from 100 ms on
+    /// How often a request is tried again after a fault of the network or a 429, 502, 503 or 504; 3 by default.
+    /// This is safe: a request is idempotent, or it has a key and the service carries it out once. The client
+    /// waits in between for as long as the server asks, or from 100 ms on
     /// doubling, but never longer than [`max_backoff`](Self::max_backoff).
     pub fn retries(mut self, retries: u32) -> Self {
         self.bounds.retries = retries;

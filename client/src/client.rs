@@ -39,11 +39,11 @@ const WAIT_STEP: Duration = Duration::from_secs(30);
 ///
 /// # Cancellation
 ///
-/// Every future here may be dropped, and its method called again. A read is asked for anew. A write that was
-/// dropped may have been carried out or not: [`create`](Self::create) is safe to repeat with a key of the
-/// caller's, and a [`TaskRef`] with a precondition. [`wait`](Self::wait) and
-/// [`changed_since`](Self::changed_since) begin their patience anew; what they wait for does not pass by. A
-/// [`Watch`], [`Events`] and a [`Worker`] go on where they were.
+/// Every future here can be dropped, and its method called again. A read sends a new request. A write that was
+/// dropped may have been carried out: [`create`](Self::create) can be repeated if the caller chooses the
+/// idempotency key, and a write by [`TaskRef`] if it has a precondition. [`wait`](Self::wait) and
+/// [`changed_since`](Self::changed_since) start their time limit again, but miss no change. [`Watch`],
+/// [`Events`] and [`Worker`] continue where they were.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -113,9 +113,9 @@ impl Client {
         Self::over(Arc::new(self.transport.apart()))
     }
 
-    /// Creates a task. Repeats are safe: they carry one idempotency key, and so make one task. To repeat one that
-    /// was dropped before its answer, name the key ([`NewTask::idempotency_key`]): a call without one draws its
-    /// own.
+    /// Creates a task. Repeats are safe: they have one idempotency key, and so make one task. To repeat a call that
+    /// was dropped before its answer, choose the key ([`NewTask::idempotency_key`]). Without it each call has a
+    /// new key.
     ///
     /// # Errors
     ///
@@ -279,9 +279,9 @@ impl Client {
 
     /// Creates a task that is running, in one request, and gives the handle to work on it with.
     ///
-    /// The task has a lease, so that it does not run for ever if its worker vanishes: 60 s, if
-    /// [`NewTask::lease`] does not say. Only one worker gets it: the id or the idempotency key of a task that
-    /// another call has created is refused. If this is dropped before its answer, the task ends as lost.
+    /// The task has a lease, so that it does not run for ever if its worker vanishes: that of
+    /// [`NewTask::lease`], or 60 s. Only one worker gets the task: an id or an idempotency key that another call
+    /// has used is refused. If this future is dropped before its answer, the task ends as lost.
     ///
     /// # Errors
     ///
@@ -296,7 +296,7 @@ impl Client {
     /// sends the heartbeats of its lease. A task without a lease runs for ever if its worker vanishes without a
     /// word.
     ///
-    /// If this is dropped before its answer, and the task was started, it ends as lost.
+    /// If this future is dropped before its answer, and the task was started, the task ends as lost.
     ///
     /// # Errors
     ///
@@ -306,8 +306,8 @@ impl Client {
         self.employ(options, move |client| async move { client.task(id).start().await }).await
     }
 
-    /// Has the reporters' thread claim a task, and gives the handle of it. Who does not wait for the handle has
-    /// it dropped, and the reporter says that the task is lost (I10).
+    /// Claims a task on the reporters' thread, and returns its handle. If the caller does not wait for the
+    /// handle, it is dropped here, and the reporter ends the task as lost (I10).
     async fn employ<F>(
         &self,
         options: WorkerOptions,
@@ -320,7 +320,7 @@ impl Client {
         let client = thread.client().clone();
         let (give, given) = oneshot::channel();
         thread.run(async move {
-            // The lease is good from here on, at the least.
+            // The lease cannot have started earlier than this.
             let asked = Instant::now();
             match claim(client.clone()).await {
                 Ok(task) => {

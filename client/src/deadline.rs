@@ -1,14 +1,13 @@
-//! Points in time. A wait that may be dropped and begun again has a point in time at which it ends: a span
-//! would begin anew each time.
+//! Deadlines. A wait that can be dropped and repeated has a deadline: a duration would start again each time.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So far off that it never comes, and near enough to be added to.
+/// Long enough never to pass, and short enough to be added to a time.
 const NEVER: Duration = Duration::from_secs(86_400 * 365);
 
-/// `span` after `from`; for a span that no clock can add, a time that never comes.
+/// `span` after `from`. If that is out of range, a time that never comes.
 pub(crate) fn later(from: Instant, span: Duration) -> Instant {
     from.checked_add(span).or_else(|| from.checked_add(NEVER)).unwrap_or(from)
 }

@@ -223,14 +223,14 @@ impl Error {
         }
     }
 
-    /// Something has more bytes than it may have: what was sent, for the service (413), or an answer, for this
-    /// client ([`max_body`](crate::ClientBuilder::max_body), [`max_event`](crate::ClientBuilder::max_event)).
+    /// Over a size limit: a request over that of the service (413), or an answer over that of this client
+    /// ([`max_body`](crate::ClientBuilder::max_body), [`max_event`](crate::ClientBuilder::max_event)).
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         matches!(&*self.0, Kind::TooLarge { .. }) || self.code() == Some(StatusCode::PAYLOAD_TOO_LARGE)
     }
 
-    /// Whether the request may have been carried out though this is what came of it.
+    /// Whether the request may have been carried out in spite of this error.
     pub(crate) fn leaves_unsure(&self) -> bool {
         match &*self.0 {
             Kind::Broken(_) | Kind::TimedOut(_) | Kind::TooLarge { .. } | Kind::Malformed(_) => true,

@@ -1,7 +1,7 @@
-//! The stream of events behind every watch. It connects again by itself, and goes on where it was.
+//! The stream of events of every watch. It reconnects by itself, and continues where it was.
 //!
-//! Whoever reads it may drop the read at any wait and begin another (I6). So nothing is kept in the read: the
-//! request for a connection, what has come of an event, and every deadline are kept here.
+//! The reader can drop a read at any wait and start another (I6). So a read holds no state: the request for a
+//! connection, the received part of an event, and every deadline are fields of the feed.
 
 use std::fmt;
 use std::future::Future;
@@ -29,24 +29,24 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What happened to a task of the feed.
 ///
-/// An id can be used again, and what is said of an earlier task may come after what is said of the later one;
-/// the versions of the later one are greater. So a mirror lets the greater version win:
+/// An id can be used again, and an event of an earlier task may come after an event of the later task. The later
+/// task has greater versions. So in a copy of the tasks the greater version wins:
 ///
 /// ```no_run
 /// use std::collections::HashMap;
 /// use inflight_client::{Details, Event, TaskId};
 ///
-/// fn apply(mirror: &mut HashMap<TaskId, Details>, event: Event) {
+/// fn apply(tasks: &mut HashMap<TaskId, Details>, event: Event) {
 ///     match event {
 ///         Event::Changed(task) => {
-///             if mirror.get(&task.id).is_none_or(|known| known.version < task.version) {
-///                 mirror.insert(task.id, *task);
+///             if tasks.get(&task.id).is_none_or(|known| known.version < task.version) {
+///                 tasks.insert(task.id, *task);
 ///             }
 ///         }
 ///         Event::Gone { id, version, .. } | Event::Left { id, version } => {
 ///             let is_newer = |known: &Details| version.is_some_and(|version| known.version > version);
-///             if !mirror.get(&id).is_some_and(is_newer) {
-///                 mirror.remove(&id);
+///             if !tasks.get(&id).is_some_and(is_newer) {
+///                 tasks.remove(&id);
 ///             }
 ///         }
 ///         _ => {}
@@ -67,7 +67,7 @@ pub enum Event {
         /// Why, where that is told.
         reason: Option<GoneReason>,
     },
-    /// It is there, but does not match the filter any more.
+    /// It exists, but does not match the filter any more. (Or it never did: a stream does not know.)
     Left {
         /// Its id.
         id: TaskId,
@@ -180,8 +180,8 @@ impl Feed {
         Connection::new(response.into_body(), bounds.max_event, bounds.max_silence)
     }
 
-    /// Notes that the connection is no more, and when to try the next. An error that no other connection will
-    /// mend is given back, and so is the last of too many.
+    /// Notes that the connection is lost, and when to try the next. Returns an error that a new connection cannot
+    /// solve, and the last error of too many.
     fn lost(&mut self, error: Error) -> Result<(), Error> {
         self.link = Link::Down(Instant::now());
         if !error.is_transient() || self.backoff.tries() >= self.client.transport.bounds.reconnects {
@@ -202,8 +202,8 @@ where
         Self { body, parser: Parser::new(max_event), chunk: Bytes::new(), max_silence, dead_at }
     }
 
-    /// The next message, or none at the end of the body. Safe to drop: a chunk is kept once it has arrived, and
-    /// the silence goes on from the last one, which may be a comment.
+    /// The next message, or none at the end of the body. It can be dropped: a chunk that has arrived is kept, and
+    /// so is the deadline, which only a new chunk moves. A comment is a chunk, too.
     async fn next(&mut self) -> Result<Option<Message>, Error> {
         loop {
             let limit = self.parser.limit();
@@ -278,7 +278,7 @@ mod tests {
 
     use super::*;
 
-    /// A comment every ten seconds, as a server sends it that has nothing to say; then an event, and silence.
+    /// A comment every ten seconds, as from a server without news; then an event, and silence.
     fn quiet(comments: u32) -> impl Body<Data = Bytes, Error = std::io::Error> + Unpin {
         let frames = stream::unfold(0, move |sent| async move {
             if sent > comments {

@@ -1,4 +1,4 @@
-//! Results and errors: JSON text that is carried, not read.
+//! Results and errors: JSON text that is kept as it is.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -8,9 +8,9 @@ use crate::error::Error;
 
 /// A result or an error, as the service has it: JSON text.
 ///
-/// JSON has numbers of any size and lists in lists to any depth, and no reader takes all of them. So the text
-/// is kept as it is, and only [`parse`](Self::parse) can fail; a task is read whatever its result is. Two are
-/// equal if their texts are.
+/// JSON has numbers of any size and lists of any depth, and no parser accepts all of them. So the text is kept as
+/// it is, and only [`parse`](Self::parse) can fail: every task can be read, whatever its result is. Two values
+/// are equal if their texts are equal.
 ///
 /// ```
 /// # fn doc(task: inflight_client::Details) -> Result<(), inflight_client::Error> {
@@ -32,11 +32,11 @@ impl Json {
         self.0.get()
     }
 
-    /// What the text says, as a type of the caller's; `serde_json::Value` takes most.
+    /// The text as a type of the caller's choice; `serde_json::Value` accepts nearly all texts.
     ///
     /// # Errors
     ///
-    /// If it is not such a value, or has a number, a depth or a character that the reader does not take.
+    /// If the text is not such a value, or the parser does not accept a number, a depth or a character of it.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_str(self.as_str()).map_err(|error| Error::unreadable(error.to_string()))
     }

@@ -110,8 +110,8 @@ impl NewTask {
 
     /// Gives the worker a lease, in whole milliseconds: if for `span` there is neither a heartbeat nor
     /// progress, the task is `Failed(Lost)`, and the worker is fenced. A [`Worker`](crate::Worker) sends the
-    /// heartbeats. What [`create`](crate::Client::create) makes has none by itself;
-    /// [`create_and_work`](crate::Client::create_and_work) gives one of 60 s.
+    /// heartbeats. Without this call, a task of [`create`](crate::Client::create) has no lease, and one of
+    /// [`create_and_work`](crate::Client::create_and_work) has a lease of 60 s.
     pub fn lease(mut self, span: Duration) -> Self {
         self.lease_ms = Some(millis(span));
         self
@@ -152,8 +152,8 @@ impl NewTask {
         self.lease_ms.map(Duration::from_millis)
     }
 
-    /// To be running from the start, with a lease; `claim` is its worker's, so that no other worker gets the
-    /// same task by the same id or key.
+    /// The same task, running from the start, with a lease. `claim` names the worker, so that no other worker gets
+    /// the task by the same id or key.
     pub(crate) fn claimed(mut self, lease: Duration, claim: String) -> Self {
         self.status = Some("running");
         self.claim = Some(claim);

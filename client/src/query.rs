@@ -137,7 +137,7 @@ pub struct Batch {
     pub tasks: Vec<Details>,
     /// The ids for which there is none, or none that the caller may see.
     pub absent: Vec<TaskId>,
-    /// The ids of tasks that are there, and each of which alone is larger than an answer may be
+    /// The ids of tasks that exist, but are each over the limit of an answer
     /// ([`max_body`](crate::ClientBuilder::max_body)).
     pub too_large: Vec<TaskId>,
 }

@@ -53,11 +53,11 @@ pub(crate) struct Reporter {
     /// When the request that was last answered was sent: the lease is good from then.
     heard: Instant,
     backoff: Backoff,
-    /// What the service refused and nobody heard of.
+    /// What the service refused, if no caller has received that answer.
     refused: Option<Error>,
-    /// The transition that may have been made though nobody heard of it.
+    /// A transition that may have been made, if no caller has received that answer.
     unheard: Option<&'static str>,
-    /// The end that may have been made though no answer said so.
+    /// An end that may have been made, though no answer confirmed it.
     unsure: Option<Ending>,
     /// The task as it was when it was found to be another's.
     fenced: Option<Option<Details>>,
@@ -285,7 +285,7 @@ impl Reporter {
         self.tell.send_replace(Standing::Fenced);
     }
 
-    /// Does what is asked for, whoever still waits for the answer. Breaks if the attempt is over.
+    /// Carries out a command, even if no caller waits for the answer any more. Breaks if the attempt is over.
     async fn obey(&mut self, command: Command) -> ControlFlow<()> {
         let is_over = match command {
             Command::Flush(reply) => {
@@ -316,7 +316,7 @@ impl Reporter {
         if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Gives an answer, and whether it was heard. What was refused and not heard is told to the next flush.
+    /// Sends an answer, and returns whether a caller received it. If not, the next flush reports a refusal.
     fn answer<T>(&mut self, reply: Reply<T>, answer: Result<T, Error>) -> bool {
         match reply.send(answer) {
             Ok(()) => true,
@@ -389,7 +389,7 @@ impl Reporter {
         }
     }
 
-    /// Asks for the end once, and remembers it if it may have been made though no answer says so.
+    /// Asks for the end once, and notes it if it may have been made without an answer.
     async fn end(&mut self, ending: &Ending) -> Result<Finished, Error> {
         let client = self.client.clone();
         let mut unsure = self.unsure.as_ref() == Some(ending);

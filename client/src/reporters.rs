@@ -1,8 +1,8 @@
-//! The thread that the reporters of a client's workers run on. It is theirs alone: a worker that computes and
-//! never waits would keep any thread that it shares with its reporter, and so lose its lease (I10).
+//! The thread that the reporters of a client's workers run on. No worker runs on it: a worker that computes
+//! without an `.await` blocks its thread, and a reporter on the same thread would lose the lease (I10).
 //!
-//! There is one for each client that has workers. It begins with the first worker and ends with the last
-//! reporter; its connections are its own, as a connection is driven by the runtime that made it.
+//! A client with workers has one such thread. It starts with the first worker and ends with the last reporter. It
+//! has its own connections, because a connection depends on the runtime that made it.
 
 use std::future::Future;
 use std::io;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::client::Client;
 
-/// Where a client finds the thread of its reporters, while there is one.
+/// The thread of a client's reporters, while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Reporters(Mutex<Weak<Thread>>);
 

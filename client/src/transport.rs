@@ -59,8 +59,8 @@ impl Bounds {
 
 /// A request before it is sent.
 ///
-/// Each may be sent again when it is not known what became of it. So one that is not idempotent, which would do
-/// something else the second time, carries a key: see [`keyed`](Self::keyed).
+/// Each can be sent again if the first try had no answer. So a request that is not idempotent has a key: see
+/// [`keyed`](Self::keyed).
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     method: Method,
@@ -98,8 +98,8 @@ impl Call {
         self
     }
 
-    /// With an idempotency key, by which the service carries it out once however often it is sent: this one, or
-    /// one that is drawn.
+    /// With an idempotency key, so that the service carries the request out once, however often it is sent. Without
+    /// `key` it is a random one.
     pub(crate) fn keyed(self, key: Option<&str>) -> Result<Self, Error> {
         self.header(IDEMPOTENCY_KEY, key.map_or_else(random_word, str::to_owned).as_str())
     }
@@ -160,13 +160,13 @@ impl Transport {
         Self::over(self.connector.clone(), base, authorization, self.bounds.clone())
     }
 
-    /// Sends it, and again where that can help; it does no harm, as a call may be sent twice.
+    /// Sends it, and again where that can help. This is safe: see [`Call`].
     pub(crate) async fn send(&self, call: Call) -> Result<Reply, Error> {
         self.send_noting(call, &mut false).await
     }
 
-    /// As [`send`](Self::send), and notes whether it may have been carried out though no answer said so; also
-    /// when this is dropped before it has an answer.
+    /// As [`send`](Self::send), and notes whether the request may have been carried out without an answer. That is
+    /// also noted if this future is dropped.
     pub(crate) async fn send_noting(&self, call: Call, unsure: &mut bool) -> Result<Reply, Error> {
         let mut backoff = self.bounds.backoff();
         loop {

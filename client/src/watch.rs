@@ -12,8 +12,8 @@ use crate::query::Filter;
 /// Follows one task: what [`Client::watch`] gives.
 ///
 /// The first item is the task as it is, then one for each change, coalesced: a reader that is slow skips
-/// versions, but never goes back, and never misses the end. After the terminal status comes `None`. Of a later
-/// task that has the same id the versions are greater, so it is followed in its turn.
+/// versions, but never goes back, and never misses the end. After the terminal status comes `None`. If
+/// the id is used again meanwhile, the watch continues with the later task, which has greater versions.
 ///
 /// A connection that breaks, is silent for too long, or is turned away with a 503 is made again, with the id
 /// of the last event, after a bounded and jittered back-off.
@@ -56,7 +56,7 @@ impl Watch {
                     self.ended = task.is_terminal();
                     return Some(Ok(*task));
                 }
-                // It may be late, and about an earlier task that had the same id.
+                // A late event about an earlier task with the same id.
                 Ok(Some(Event::Gone { version, .. })) if version.is_some() && version < self.seen => {}
                 Ok(Some(Event::Gone { reason, .. })) => {
                     self.ended = true;

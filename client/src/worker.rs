@@ -21,14 +21,14 @@ use crate::writes::Ending;
 /// How a worker reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerOptions {
-    /// The lease that the task was created with, if it has one: a heartbeat is sent after a third of it that was
-    /// silent, at the latest.
+    /// The lease that the task was created with, if it has one. Without a report, a heartbeat is sent after a third
+    /// of it, or earlier.
     pub lease: Option<Duration>,
     /// The shortest time between two reports; 250 ms by default, and 10 ms at the least. However often the
     /// worker advances, it makes no more requests than that.
     pub report_every: Duration,
-    /// After how long without a report the worker asks whether it is to stop; 2 s by default. With a lease it is
-    /// the heartbeat that asks.
+    /// After how long without a report the worker asks whether it is to stop; 2 s by default. With a lease this
+    /// request is the heartbeat.
     pub check_every: Duration,
     /// For how long the last report and the end are tried again while the service cannot be reached; 60 s by
     /// default.
@@ -61,8 +61,8 @@ pub enum Standing {
 
 /// The handle of a task that is worked on here and kept there: what [`Client::work`] gives.
 ///
-/// [`advance`](Self::advance) is one atomic addition; a thread in the background, which the workers of a client
-/// share, reports where the count has got to, a few times a second at the most ([`WorkerOptions::report_every`]), together with the newest message and
+/// [`advance`](Self::advance) is one atomic addition. The workers of a client share a thread that reports the
+/// count, a few times a second at the most ([`WorkerOptions::report_every`]), together with the newest message and
 /// total. Nothing queues up: whatever has not been reported yet is one number, one message and one total.
 /// While the service cannot be reached the worker goes on counting, and the first report that gets through
 /// makes up for it.
@@ -101,14 +101,14 @@ pub struct Worker {
     shared: Arc<Shared>,
     standing: watch::Receiver<Standing>,
     commands: mpsc::Sender<Command>,
-    /// The place of the end among the commands, so that it is taken at once whatever waits there.
+    /// The place reserved for the end in the queue of commands, so that the end is never dropped.
     end: Option<mpsc::OwnedPermit<Command>>,
 }
 
-/// A worker whose attempt is not over, because its end was refused or did not get through: what the ends of a
-/// [`Worker`] give back instead of making finished work a lost task.
+/// A worker whose end was refused or did not reach the service: the error of the methods that end a [`Worker`].
+/// The task continues.
 ///
-/// Whoever drops it lets go of the task, as with the worker itself; so does `?` where the function gives an
+/// To drop it is to drop the worker: the task then ends as lost. `?` does so in a function that returns an
 /// [`Error`].
 ///
 /// ```no_run
@@ -299,7 +299,7 @@ impl Worker {
 
     /// Flushes, and ends the task well, with a result; `()` for none.
     ///
-    /// Once it has begun the end is made, also if this is dropped while it waits.
+    /// Once this future was polled the end is made, even if the future is then dropped.
     ///
     /// # Errors
     ///

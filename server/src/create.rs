@@ -47,8 +47,8 @@ pub(crate) struct CreateTask {
     /// `running` starts it at once; `pending` by default.
     #[serde(default)]
     status: InitialState,
-    /// A word of the worker's own that begins it at once. It makes the request another one than that of any
-    /// other worker, so only the worker's own repeats are given the same task by its id or key.
+    /// A word chosen by the worker that starts the task. It is part of the request, so only the same worker can
+    /// repeat the request: another worker with the same id or key gets an error.
     #[schema(min_length = 1, max_length = 64)]
     claim: Option<String>,
     #[serde(default, deserialize_with = "body::object")]
