@@ -25,14 +25,17 @@ struct Ask {
 #[derive(Deserialize)]
 struct Answer {
     tasks: Vec<Option<Details>>,
+    /// The last of the ids, if the service had no room for their tasks.
+    #[serde(default)]
+    omitted: Vec<String>,
 }
 
 impl Client {
     /// The tasks with these ids, results and errors included. An id that is named twice is read once.
     ///
-    /// One request, if its answer is within the limit ([`max_body`](crate::ClientBuilder::max_body)); otherwise
-    /// several, each for a part of the ids. The memory of the result is at most the number of ids times that
-    /// limit. To use less memory, ask for fewer ids.
+    /// One request, if its answer is within the limits of the service and of this client
+    /// ([`max_body`](crate::ClientBuilder::max_body)); otherwise several, each for a part of the ids. The memory
+    /// of the result is at most the number of ids times that limit. To use less memory, ask for fewer ids.
     ///
     /// # Errors
     ///
@@ -43,21 +46,24 @@ impl Client {
         let (mut left, mut size) = (ids.as_slice(), ids.len());
         let mut batch = Batch::default();
         while !left.is_empty() {
-            let (asked, after) = left.split_at(size.min(left.len()));
+            let (asked, _) = left.split_at(size.min(left.len()));
             match self.read_part(asked).await {
                 Ok(found) => {
-                    for (id, task) in asked.iter().zip(found) {
+                    let (read, after) = left.split_at(found.len().min(left.len()));
+                    for (id, task) in read.iter().zip(found) {
                         match task {
                             Some(task) => batch.tasks.push(task),
                             None => batch.absent.push(*id),
                         }
                     }
                     left = after;
+                    size = size.saturating_mul(2);
                 }
                 Err(error) if error.is_too_large() && asked.len() > 1 => size = asked.len() / 2,
                 Err(error) if error.is_too_large() => {
                     batch.too_large.extend(asked);
-                    left = after;
+                    left = left.get(asked.len()..).unwrap_or_default();
+                    size = size.saturating_mul(2);
                 }
                 Err(error) => return Err(error),
             }
@@ -65,12 +71,17 @@ impl Client {
         Ok(batch)
     }
 
+    /// The first of these tasks, as many as one answer has room for.
     async fn read_part(&self, ids: &[TaskId]) -> Result<Vec<Option<Details>>, Error> {
         let ask = Ask { task_ids: ids.iter().map(TaskId::to_string).collect(), view: "full" };
         let call = Call::new(Method::POST, "/v1/tasks:batchGet").json(&ask)?;
-        let Answer { tasks } = self.transport.send(call).await?.parse()?;
+        let Answer { mut tasks, omitted } = self.transport.send(call).await?.parse()?;
         if tasks.len() != ids.len() {
             return Err(Error::malformed(format!("{} tasks for {} ids", tasks.len(), ids.len())));
+        }
+        tasks.truncate(ids.len().saturating_sub(omitted.len()));
+        if tasks.is_empty() {
+            return Err(Error::too_large("the answer", self.transport.bounds.max_body));
         }
         Ok(tasks)
     }

@@ -79,8 +79,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How many bytes the body of an answer may have; 8 MiB by default. A larger one is an error, and is not
-    /// read to its end.
+    /// How many bytes the body of an answer may have; 9 MiB by default, because a list or a batch of the service has
+    /// up to 8 MiB of tasks. A larger answer is an error, and is not read to its end.
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.bounds.max_body = bytes;
         self

@@ -43,7 +43,7 @@ impl Default for Bounds {
             connect_timeout: Duration::from_secs(3),
             retries: 3,
             max_backoff: Duration::from_secs(15),
-            max_body: 8 << 20,
+            max_body: 9 << 20,
             max_event: 8 << 20,
             max_silence: Duration::from_secs(45),
             reconnects: 100,

@@ -8,7 +8,7 @@ mod fake;
 use std::time::{Duration, Instant};
 
 use fake::{Answer, Fake, ID, json, problem, stream, task};
-use inflight_client::{Event, Filter, GoneReason, NewTask, State, TaskId};
+use inflight_client::{Event, Filter, GoneReason, Json, NewTask, State, TaskId};
 
 fn id() -> TaskId {
     ID.parse().expect("an id")
@@ -94,24 +94,55 @@ async fn a_write_whose_task_has_gone_since_is_told_as_that() {
     assert!(error.is_gone() && error.to_string().contains("the write was made"), "{error}");
 }
 
+#[tokio::test]
+async fn what_the_service_has_no_room_for_in_a_batch_is_asked_for_again() {
+    let mut fake = Fake::new(|seen| {
+        let asked = seen.json()["taskIds"].clone();
+        let ids = asked.as_array().expect("ids");
+        let mut tasks = vec![serde_json::Value::Null; ids.len()];
+        let has_room = ids[0] != ID;
+        if has_room {
+            tasks[0] = task(1, "running");
+            tasks[0]["taskId"] = ids[0].clone();
+        }
+        let omitted = &ids[usize::from(has_room)..];
+        json(serde_json::json!({ "tasks": tasks, "absent": [], "omitted": omitted }))
+    })
+    .await;
+    let ids = [1, 2, 7, 3].map(TaskId::from_u128);
+    let ids = ids.map(|other| if other == TaskId::from_u128(7) { id() } else { other });
+    let batch = fake.client().batch(&ids).await.expect("read");
+    let found: Vec<TaskId> = batch.tasks.iter().map(|task| task.id).collect();
+    assert_eq!(found, [ids[0], ids[1], ids[3]]);
+    assert_eq!((batch.absent, batch.too_large), (vec![], vec![id()]), "no room for it even alone");
+    assert_eq!(fake.rest().len(), 5, "the one that is too large is asked for twice, the others once");
+}
+
 /// JSON that is well-formed, and more than a reader of numbers and trees takes.
 fn strange() -> Vec<String> {
     vec!["1e999".into(), format!("{}{}", "[".repeat(200), "]".repeat(200)), r#""\ud800""#.into()]
 }
 
 #[tokio::test]
-async fn a_result_that_readers_of_json_refuse_breaks_neither_a_read_nor_a_batch() {
+async fn a_result_that_readers_of_json_refuse_is_carried_as_it_is_and_breaks_no_read() {
     for result in strange() {
         let text = task(1, "succeeded").to_string();
         let text = format!("{},\"result\":{result}}}", text.strip_suffix('}').expect("an object"));
-        let fake = Fake::new(move |seen| match seen.verb() {
-            "batchGet" => json(format!(r#"{{"tasks":[{text}],"absent":[]}}"#)),
+        let fake = Fake::new(move |seen| match seen.path.as_str() {
+            "/v1/tasks:batchGet" | "/v1/tasks?view=full" => {
+                json(format!(r#"{{"tasks":[{text}],"absent":[]}}"#))
+            }
+            path if path.ends_with("/events") => stream(&format!("event: status\ndata: {text}\n\n")),
             _ => json(&text),
         })
         .await;
-        assert_eq!(fake.client().get(id()).await.expect("it is there").state, State::Succeeded);
-        let batch = fake.client().batch(&[id()]).await.expect("it is there");
-        assert_eq!(batch.tasks.len(), 1);
+        let client = fake.client();
+        let mut read = vec![client.get(id()).await.expect("it is there")];
+        read.extend(client.batch(&[id()]).await.expect("it is there").tasks);
+        read.extend(client.list(&Filter::new().full()).await.expect("it is there").tasks);
+        read.push(client.watch(id()).next().await.expect("it is there").expect("no fault"));
+        let texts: Vec<_> = read.iter().map(|task| task.result.as_ref().map(Json::as_str)).collect();
+        assert_eq!(texts, [Some(result.as_str()); 4]);
     }
 }
 
