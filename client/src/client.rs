@@ -1,29 +1,34 @@
 //! The client: one method for each thing that the service does.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderName, IF_NONE_MATCH};
 use http::{Method, StatusCode};
-use inflight::{FailureReason, State, TaskId, Version};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use inflight::{TaskId, Version};
+use serde::Deserialize;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
 
 use crate::builder::ClientBuilder;
+use crate::deadline::later;
 use crate::details::{Children, Counts, Details};
 use crate::error::Error;
 use crate::new_task::{Created, NewTask};
 use crate::poller::Poller;
-use crate::query::{Batch, Filter, Page};
+use crate::query::Filter;
+use crate::reporters::Reporters;
 use crate::task_ref::TaskRef;
-use crate::transport::{Call, Reply, Transport};
+use crate::transport::{Call, Reply, Transport, random_word};
 use crate::watch::{Events, Watch};
 use crate::worker::{Worker, WorkerOptions};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The lease of a task that is created to be worked on, if it was given none.
+const DEFAULT_LEASE: Duration = Duration::from_secs(60);
 
 /// How long one request asks the server to wait; a longer wait is several requests.
 const WAIT_STEP: Duration = Duration::from_secs(30);
@@ -31,6 +36,14 @@ const WAIT_STEP: Duration = Duration::from_secs(30);
 /// The service, from afar. Cheap to clone; all clones share their connections.
 ///
 /// Needs a Tokio runtime. Nothing in it grows with the number of tasks.
+///
+/// # Cancellation
+///
+/// Every future here can be dropped, and its method called again. A read sends a new request. A write that was
+/// dropped may have been carried out: [`create`](Self::create) can be repeated if the caller chooses the
+/// idempotency key, and a write by [`TaskRef`] if it has a precondition. [`wait`](Self::wait) and
+/// [`changed_since`](Self::changed_since) start their time limit again, but miss no change. [`Watch`],
+/// [`Events`] and [`Worker`] continue where they were.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -47,6 +60,7 @@ const WAIT_STEP: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Client {
     pub(crate) transport: Arc<Transport>,
+    reporters: Arc<Reporters>,
 }
 
 /// Who ended a task.
@@ -91,19 +105,26 @@ impl Client {
     }
 
     pub(crate) fn over(transport: Arc<Transport>) -> Self {
-        Self { transport }
+        Self { transport, reporters: Arc::default() }
     }
 
-    /// Creates a task. Repeats are safe: they carry one idempotency key, and so make one task.
+    /// The same client, with connections of its own.
+    pub(crate) fn apart(&self) -> Self {
+        Self::over(Arc::new(self.transport.apart()))
+    }
+
+    /// Creates a task. Repeats are safe: they have one idempotency key, and so make one task. To repeat a call that
+    /// was dropped before its answer, choose the key ([`NewTask::idempotency_key`]). Without it each call has a
+    /// new key.
     ///
     /// # Errors
     ///
     /// A conflict for an id or key that is in use with another content; [`is_transient`](Error::is_transient)
     /// if the store is full, and stayed so.
     pub async fn create(&self, new: NewTask) -> Result<Created, Error> {
-        let key = new.idempotency_key.clone().unwrap_or_else(random_key);
-        let call = Call::new(Method::POST, "/v1/tasks").json(&new)?.header(IDEMPOTENCY_KEY, &key)?;
-        let reply = self.transport.send(call.repeatable()).await?;
+        let key = new.idempotency_key.as_deref();
+        let call = Call::new(Method::POST, "/v1/tasks").json(&new)?.keyed(key)?;
+        let reply = self.transport.send(call).await?;
         Ok(Created { task: reply.parse()?, lease: new.lease_span(), retry_after: reply.retry_after() })
     }
 
@@ -183,7 +204,7 @@ impl Client {
         patience: Duration,
         enough: impl Fn(&Details) -> bool,
     ) -> Result<Details, Error> {
-        let deadline = Instant::now() + patience;
+        let deadline = later(Instant::now(), patience);
         let mut backoff = self.transport.bounds.backoff();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -191,16 +212,17 @@ impl Client {
                 return Err(Error::timed_out(patience));
             }
             let asked = Instant::now();
+            let next = |pause| later(Instant::now(), pause).min(deadline);
             let polled = tokio::time::timeout(left, self.poll(id, since, Some(left.min(WAIT_STEP)))).await;
             match polled.map_err(|_| Error::timed_out(patience))? {
                 Ok((Some(task), _)) if enough(&task) => return Ok(task),
                 // A server that answers before it must is not asked again in a tight loop.
                 Ok((_, reply)) if asked.elapsed() < Duration::from_millis(100) => {
-                    sleep(backoff.next(reply.retry_after()).min(left)).await;
+                    sleep_until(next(backoff.next(reply.retry_after()))).await;
                 }
                 Ok(_) => backoff.reset(),
                 Err(error) if error.is_transient() => {
-                    sleep(backoff.next(error.retry_after()).min(left)).await;
+                    sleep_until(next(backoff.next(error.retry_after()))).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -221,31 +243,6 @@ impl Client {
         Events::new(self.clone(), filter)
     }
 
-    /// One page of the tasks that match, in the order of their creation.
-    ///
-    /// ```no_run
-    /// # use inflight_client::{Client, Filter, State};
-    /// # async fn doc(client: Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// let mut filter = Filter::new().state(State::Running);
-    /// loop {
-    ///     let page = client.list(&filter).await?;
-    ///     for task in page.tasks {
-    ///         println!("{} {}", task.id, task.kind);
-    ///     }
-    ///     let Some(next) = page.next else { break };
-    ///     filter = filter.after(next);
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// A 400 names what is wrong with the filter or the token.
-    pub async fn list(&self, filter: &Filter) -> Result<Page, Error> {
-        self.transport.send(Call::get(filter.for_list("/v1/tasks"))).await?.parse()
-    }
-
     /// What a task's children add up to.
     ///
     /// # Errors
@@ -253,33 +250,6 @@ impl Client {
     /// As [`Client::get`].
     pub async fn children(&self, id: impl Into<TaskId>) -> Result<Children, Error> {
         self.transport.send(Call::get(path(id.into(), "/children"))).await?.parse()
-    }
-
-    /// The tasks with these ids, results and errors included, read in one request.
-    ///
-    /// # Errors
-    ///
-    /// A 400 if they are more than the service takes: 1000, where it is not set otherwise.
-    pub async fn batch(&self, ids: &[TaskId]) -> Result<Batch, Error> {
-        #[derive(Deserialize)]
-        struct Raw {
-            tasks: Vec<Option<Details>>,
-        }
-        let asked: Vec<String> = ids.iter().map(TaskId::to_string).collect();
-        let body = json!({ "taskIds": asked, "view": "full" });
-        let call = Call::new(Method::POST, "/v1/tasks:batchGet").json(&body)?;
-        let raw: Raw = self.transport.send(call.repeatable()).await?.parse()?;
-        if raw.tasks.len() != ids.len() {
-            return Err(Error::malformed(format!("{} tasks for {} ids", raw.tasks.len(), ids.len())));
-        }
-        let mut batch = Batch::default();
-        for (id, task) in ids.iter().zip(raw.tasks) {
-            match task {
-                Some(task) => batch.tasks.push(task),
-                None => batch.absent.push(*id),
-            }
-        }
-        Ok(batch)
     }
 
     /// How many tasks are in each state.
@@ -307,26 +277,61 @@ impl Client {
         self.task(id).cancel().await
     }
 
-    /// Creates a task, starts it, and gives the handle to work on it with.
+    /// Creates a task that is running, in one request, and gives the handle to work on it with.
+    ///
+    /// The task has a lease, so that it does not run for ever if its worker vanishes: that of
+    /// [`NewTask::lease`], or 60 s. Only one worker gets the task: an id or an idempotency key that another call
+    /// has used is refused. If this future is dropped before its answer, the task ends as lost.
     ///
     /// # Errors
     ///
-    /// As [`Client::create`] and [`Client::work`].
+    /// As [`Client::create`]; a conflict for an id, a 422 for an idempotency key that is in use.
     pub async fn create_and_work(&self, new: NewTask) -> Result<Worker, Error> {
-        let created = self.create(new).await?;
-        self.work(created.task.id, WorkerOptions { lease: created.lease, ..WorkerOptions::default() }).await
+        let new = new.claimed(DEFAULT_LEASE, random_word());
+        let options = WorkerOptions { lease: new.lease_span(), ..WorkerOptions::default() };
+        self.employ(options, |client| async move { Ok(client.create(new).await?.task) }).await
     }
 
     /// Starts a pending task, and gives the handle to work on it with: it reports progress, coalesced, and
-    /// sends the heartbeats of its lease.
+    /// sends the heartbeats of its lease. A task without a lease runs for ever if its worker vanishes without a
+    /// word.
+    ///
+    /// If this future is dropped before its answer, and the task was started, the task ends as lost.
     ///
     /// # Errors
     ///
     /// [`is_conflict`](Error::is_conflict), with the task, if it is not pending.
     pub async fn work(&self, id: impl Into<TaskId>, options: WorkerOptions) -> Result<Worker, Error> {
         let id = id.into();
-        let task = self.task(id).start().await?;
-        Ok(Worker::start(self.clone(), task, options))
+        self.employ(options, move |client| async move { client.task(id).start().await }).await
+    }
+
+    /// Claims a task on the reporters' thread, and returns its handle. If the caller does not wait for the
+    /// handle, it is dropped here, and the reporter ends the task as lost (I10).
+    async fn employ<F>(
+        &self,
+        options: WorkerOptions,
+        claim: impl FnOnce(Client) -> F + Send + 'static,
+    ) -> Result<Worker, Error>
+    where
+        F: Future<Output = Result<Details, Error>> + Send + 'static,
+    {
+        let thread = self.reporters.thread(self).map_err(Error::no_thread)?;
+        let client = thread.client().clone();
+        let (give, given) = oneshot::channel();
+        thread.run(async move {
+            // The lease cannot have started earlier than this.
+            let asked = Instant::now();
+            match claim(client.clone()).await {
+                Ok(task) => {
+                    let (worker, reporter) = Worker::new(client, &task, options, asked);
+                    drop(give.send(Ok(worker)));
+                    reporter.run().await;
+                }
+                Err(error) => drop(give.send(Err(error))),
+            }
+        });
+        given.await.unwrap_or_else(|_| Err(Error::fenced(None)))
     }
 }
 
@@ -336,83 +341,10 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What changes a task that goes on; left out is unchanged.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Patch {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) status: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) status_message: Option<String>,
-    #[serde(skip_serializing_if = "PatchProgress::is_empty")]
-    pub(crate) progress: PatchProgress,
-    /// The attempt that this is about: a write of an earlier one's worker is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) attempt: Option<u32>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct PatchProgress {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) done: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) total: Option<u64>,
-}
-
-impl PatchProgress {
-    fn is_empty(&self) -> bool {
-        self.done.is_none() && self.total.is_none()
-    }
-}
-
-/// How a task is to end.
-#[derive(Clone, Debug)]
-pub(crate) enum Ending {
-    Succeeded(Value),
-    Failed(FailureReason, Value),
-    Cancelled,
-}
-
-impl Ending {
-    pub(crate) fn state(&self) -> State {
-        match self {
-            Ending::Succeeded(_) => State::Succeeded,
-            Ending::Failed(..) => State::Failed,
-            Ending::Cancelled => State::Cancelled,
-        }
-    }
-
-    /// Whether `task` ended as this asked for.
-    pub(crate) fn made(&self, task: &Details) -> bool {
-        let payload = |sent: &Value, have: &Option<Value>| {
-            if sent.is_null() { have.is_none() } else { have.as_ref() == Some(sent) }
-        };
-        task.state == self.state()
-            && match self {
-                Ending::Succeeded(result) => payload(result, &task.result),
-                Ending::Failed(reason, error) => {
-                    task.failure_reason == Some(*reason) && payload(error, &task.error)
-                }
-                Ending::Cancelled => true,
-            }
-    }
-}
-
 pub(crate) fn path(id: TaskId, rest: &str) -> String {
     format!("/v1/tasks/{id}{rest}")
 }
 
 pub(crate) fn etag(version: Version) -> String {
     format!("\"{version}\"")
-}
-
-/// A key that nobody else draws: 128 random bits. Without random bytes, the address of the moment will do.
-fn random_key() -> String {
-    let mut bytes = [0_u8; 16];
-    if getrandom::fill(&mut bytes).is_err() {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        bytes = now.unwrap_or_default().as_nanos().to_be_bytes();
-    }
-    format!("{:032x}", u128::from_be_bytes(bytes))
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use inflight::{FailureReason, State, TaskId, Version};
 use serde::Deserialize;
-use serde_json::Value;
+
+use crate::json::Json;
 
 /// A task as it was at one version: its status, and what belongs to it.
 ///
@@ -54,9 +55,9 @@ pub struct Details {
     /// How often the service would like to be polled.
     pub poll_interval: Option<Duration>,
     /// The result, in state `Succeeded`, if one was given.
-    pub result: Option<Value>,
+    pub result: Option<Json>,
     /// The error, in state `Failed` or `Cancelled`, if one was given.
-    pub error: Option<Value>,
+    pub error: Option<Json>,
 }
 
 impl Details {
@@ -155,8 +156,8 @@ struct Raw {
     cancel_requested: Option<bool>,
     ttl_ms: Option<u64>,
     poll_interval_ms: Option<u64>,
-    result: Option<Value>,
-    error: Option<Value>,
+    result: Option<Json>,
+    error: Option<Json>,
 }
 
 #[derive(Default, Deserialize)]

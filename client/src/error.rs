@@ -32,6 +32,12 @@ enum Kind {
     Connect(Box<dyn StdError + Send + Sync>),
     Broken(Box<dyn StdError + Send + Sync>),
     TimedOut(Duration),
+    /// What was given cannot be sent.
+    Unfit(String),
+    /// A result or an error is not what the caller reads it as.
+    Unreadable(String),
+    /// The worker has no thread to report from.
+    NoThread(std::io::Error),
     /// An answer that is not what the service says.
     TooLarge {
         what: &'static str,
@@ -89,6 +95,18 @@ impl Error {
 
     pub(crate) fn malformed(why: impl Into<String>) -> Self {
         Self(Box::new(Kind::Malformed(why.into())))
+    }
+
+    pub(crate) fn unfit(why: impl Into<String>) -> Self {
+        Self(Box::new(Kind::Unfit(why.into())))
+    }
+
+    pub(crate) fn unreadable(why: impl Into<String>) -> Self {
+        Self(Box::new(Kind::Unreadable(why.into())))
+    }
+
+    pub(crate) fn no_thread(source: std::io::Error) -> Self {
+        Self(Box::new(Kind::NoThread(source)))
     }
 
     pub(crate) fn refused(status: StatusCode, problem: Problem, retry_after: Option<Duration>) -> Self {
@@ -205,6 +223,24 @@ impl Error {
         }
     }
 
+    /// Over a size limit: a request over that of the service (413), or an answer over that of this client
+    /// ([`max_body`](crate::ClientBuilder::max_body), [`max_event`](crate::ClientBuilder::max_event)).
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        matches!(&*self.0, Kind::TooLarge { .. }) || self.code() == Some(StatusCode::PAYLOAD_TOO_LARGE)
+    }
+
+    /// Whether the request may have been carried out in spite of this error.
+    pub(crate) fn leaves_unsure(&self) -> bool {
+        match &*self.0 {
+            Kind::Broken(_) | Kind::TimedOut(_) | Kind::TooLarge { .. } | Kind::Malformed(_) => true,
+            Kind::Refused { status, .. } => status.is_server_error(),
+            Kind::Connect(_) | Kind::Unfit(_) | Kind::Unreadable(_) | Kind::NoThread(_) | Kind::Fenced(_) => {
+                false
+            }
+        }
+    }
+
     /// The worker is not to go on: its task has ended without it, or belongs to another one now.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
@@ -228,6 +264,11 @@ impl fmt::Display for Error {
             Kind::Connect(source) => write!(f, "the service cannot be reached: {source}"),
             Kind::Broken(source) => write!(f, "the connection broke: {source}"),
             Kind::TimedOut(after) => write!(f, "no answer within {after:?}"),
+            Kind::Unfit(why) => write!(f, "what was given cannot be sent: {why}"),
+            Kind::Unreadable(why) => write!(f, "the payload cannot be read so: {why}"),
+            Kind::NoThread(source) => {
+                write!(f, "no thread for the worker's reports can be started: {source}")
+            }
             Kind::TooLarge { what, limit } => write!(f, "{what} has more than {limit} bytes"),
             Kind::Malformed(why) => write!(f, "the answer is not one of the service's: {why}"),
             Kind::Refused { status, problem, .. } => {
@@ -252,6 +293,7 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &*self.0 {
             Kind::Connect(source) | Kind::Broken(source) => Some(&**source),
+            Kind::NoThread(source) => Some(source),
             _ => None,
         }
     }

@@ -28,6 +28,10 @@ pub struct NewTask {
     kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     task_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claim: Option<String>,
     #[serde(skip_serializing_if = "NewProgress::is_empty")]
     progress: NewProgress,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -62,6 +66,8 @@ impl NewTask {
         Self {
             kind: kind.into(),
             task_id: None,
+            status: None,
+            claim: None,
             progress: NewProgress::default(),
             labels: BTreeMap::new(),
             parent_id: None,
@@ -104,7 +110,8 @@ impl NewTask {
 
     /// Gives the worker a lease, in whole milliseconds: if for `span` there is neither a heartbeat nor
     /// progress, the task is `Failed(Lost)`, and the worker is fenced. A [`Worker`](crate::Worker) sends the
-    /// heartbeats.
+    /// heartbeats. Without this call, a task of [`create`](crate::Client::create) has no lease, and one of
+    /// [`create_and_work`](crate::Client::create_and_work) has a lease of 60 s.
     pub fn lease(mut self, span: Duration) -> Self {
         self.lease_ms = Some(millis(span));
         self
@@ -143,6 +150,15 @@ pub struct Created {
 impl NewTask {
     pub(crate) fn lease_span(&self) -> Option<Duration> {
         self.lease_ms.map(Duration::from_millis)
+    }
+
+    /// The same task, running from the start, with a lease. `claim` names the worker, so that no other worker gets
+    /// the task by the same id or key.
+    pub(crate) fn claimed(mut self, lease: Duration, claim: String) -> Self {
+        self.status = Some("running");
+        self.claim = Some(claim);
+        self.lease_ms.get_or_insert(millis(lease));
+        self
     }
 }
 

@@ -6,6 +6,7 @@ use inflight::TaskId;
 use tokio::time::{Instant, sleep_until};
 
 use crate::client::Client;
+use crate::deadline::later;
 use crate::details::Details;
 use crate::error::Error;
 
@@ -66,7 +67,7 @@ impl Poller {
             (None, None) => return Err(Error::malformed("not modified, though nothing was known")),
         };
         let pace = reply.retry_after().or(task.poll_interval).unwrap_or(PACE);
-        self.next = Instant::now() + pace.min(self.client.transport.bounds.max_backoff);
+        self.next = later(Instant::now(), pace.min(self.client.transport.bounds.max_backoff));
         self.seen = Some(task.clone());
         Ok(Poll { task, changed })
     }

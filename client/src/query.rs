@@ -77,6 +77,10 @@ impl Filter {
         self.paged("pageSize", size.to_string())
     }
 
+    pub(crate) fn size(&self) -> Option<u32> {
+        self.paging.iter().find(|(key, _)| *key == "pageSize")?.1.parse().ok()
+    }
+
     /// The page that begins where the one with this [`Page::next`] ended.
     pub fn after(self, token: impl Into<String>) -> Self {
         self.paged("pageToken", token.into())
@@ -129,10 +133,13 @@ fn token<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<String>, D:
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Batch {
-    /// The tasks that were found, in the order in which they were asked for.
+    /// The tasks that were found, in the order in which they were asked for; each once.
     pub tasks: Vec<Details>,
     /// The ids for which there is none, or none that the caller may see.
     pub absent: Vec<TaskId>,
+    /// The ids of tasks that exist, but are each over the limit of an answer
+    /// ([`max_body`](crate::ClientBuilder::max_body)).
+    pub too_large: Vec<TaskId>,
 }
 
 #[cfg(test)]

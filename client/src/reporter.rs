@@ -11,19 +11,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inflight::{FailureReason, State, TaskId, Version};
-use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::backoff::Backoff;
-use crate::client::{Client, Ending, Finished, Patch, PatchProgress};
+use crate::client::{Client, Finished};
+use crate::deadline::{later, never};
 use crate::details::Details;
 use crate::error::Error;
+use crate::json::Json;
 use crate::worker::{Shared, Standing, WorkerOptions};
+use crate::writes::{Ending, Patch, PatchProgress};
 
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
-/// So far off that it never comes, and near enough to be added to.
-const NEVER: Duration = Duration::from_secs(86_400 * 365);
 
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -53,8 +53,12 @@ pub(crate) struct Reporter {
     /// When the request that was last answered was sent: the lease is good from then.
     heard: Instant,
     backoff: Backoff,
-    /// What the service refused of a report that nobody waited for.
+    /// What the service refused, if no caller has received that answer.
     refused: Option<Error>,
+    /// A transition that may have been made, if no caller has received that answer.
+    unheard: Option<&'static str>,
+    /// An end that may have been made, though no answer confirmed it.
+    unsure: Option<Ending>,
     /// The task as it was when it was found to be another's.
     fenced: Option<Option<Details>>,
 }
@@ -97,40 +101,44 @@ impl Reporter {
         shared: Arc<Shared>,
         tell: watch::Sender<Standing>,
         commands: mpsc::Receiver<Command>,
+        asked: Instant,
     ) -> Self {
         options.report_every = options.report_every.max(LEAST_INTERVAL);
         options.check_every = options.check_every.max(options.report_every);
-        let (now, backoff) = (Instant::now(), client.transport.bounds.backoff());
+        let backoff = client.transport.bounds.backoff();
         let mut reporter = Self {
             client,
             id: task.id,
             attempt: task.attempt,
             version: task.version,
             reported: task.progress.done,
-            due: now + options.report_every,
-            beat: now,
-            heard: now,
+            due: later(Instant::now(), options.report_every),
+            beat: asked,
+            heard: asked,
             options,
             shared,
             tell,
             commands,
             backoff,
             refused: None,
+            unheard: None,
+            unsure: None,
             fenced: None,
         };
-        reporter.beat = now + reporter.silence();
+        reporter.beat = later(asked, reporter.silence());
         reporter.learn(task);
         reporter
     }
 
     /// How long it may be silent.
     fn silence(&self) -> Duration {
-        self.options.lease.map_or(self.options.check_every, |lease| (lease / 3).max(LEAST_INTERVAL))
+        let check = self.options.check_every;
+        self.options.lease.map_or(check, |lease| (lease / 3).min(check).max(LEAST_INTERVAL))
     }
 
     /// When the lease runs out, as far as can be said here: not later than the service thinks.
     fn lapse(&self) -> Instant {
-        self.heard + self.options.lease.unwrap_or(NEVER)
+        self.options.lease.map_or_else(|| never(self.heard), |lease| later(self.heard, lease))
     }
 
     pub(crate) async fn run(mut self) {
@@ -179,7 +187,7 @@ impl Reporter {
             }
         };
         // No pause reaches past a beat: a lease would be lost by waiting.
-        self.due = now + pause.min(self.silence());
+        self.due = later(now, pause.min(self.silence()));
     }
 
     /// Sends what is owed, in one request.
@@ -244,7 +252,7 @@ impl Reporter {
         match &answer {
             Ok(answer) => {
                 self.heard = sent;
-                self.beat = sent + self.silence();
+                self.beat = later(sent, self.silence());
                 if let Some(task) = answer.task() {
                     self.learn(task);
                 }
@@ -277,29 +285,47 @@ impl Reporter {
         self.tell.send_replace(Standing::Fenced);
     }
 
+    /// Carries out a command, even if no caller waits for the answer any more. Breaks if the attempt is over.
     async fn obey(&mut self, command: Command) -> ControlFlow<()> {
-        // Who has stopped waiting does not get the answer; what was asked for is done all the same.
-        match command {
+        let is_over = match command {
             Command::Flush(reply) => {
-                let _ = reply.send(self.flush().await);
+                let flushed = self.flush().await;
+                self.answer(reply, flushed);
+                false
             }
             Command::Transition(status, reply) => {
-                let _ = reply.send(self.transition(status).await);
+                let made = self.transition(status).await;
+                let (is_made, is_unsure) = (made.is_ok(), made.as_ref().is_err_and(Error::leaves_unsure));
+                let is_heard = self.answer(reply, made);
+                self.unheard = (is_unsure || is_made && !is_heard).then_some(status);
+                false
             }
             Command::Retry(reply) => {
-                let result = self.retry().await;
-                let done = result.is_ok();
-                let _ = reply.send(result);
-                return if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+                let retried = self.retry().await;
+                let is_over = retried.is_ok();
+                self.answer(reply, retried);
+                is_over
             }
             Command::Finish(ending, reply) => {
-                let result = self.finish(&ending).await;
-                let done = result.is_ok();
-                let _ = reply.send(result);
-                return if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+                let finished = self.finish(&ending).await;
+                let is_over = finished.is_ok();
+                self.answer(reply, finished);
+                is_over
             }
+        };
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Sends an answer, and returns whether a caller received it. If not, the next flush reports a refusal.
+    fn answer<T>(&mut self, reply: Reply<T>, answer: Result<T, Error>) -> bool {
+        match reply.send(answer) {
+            Ok(()) => true,
+            Err(Err(error)) if !error.is_transient() && !error.is_fenced() => {
+                self.refused = Some(error);
+                false
+            }
+            Err(_) => false,
         }
-        ControlFlow::Continue(())
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
@@ -308,7 +334,7 @@ impl Reporter {
         }
         if self.owes() {
             self.report().await?;
-            self.due = Instant::now() + self.options.report_every;
+            self.due = later(Instant::now(), self.options.report_every);
         }
         self.refused.take().map_or(Ok(()), Err)
     }
@@ -316,7 +342,14 @@ impl Reporter {
     async fn transition(&mut self, status: &'static str) -> Result<(), Error> {
         self.flush().await?;
         let (client, patch) = (self.client.clone(), Patch { status: Some(status), ..Patch::default() });
-        self.exchange(client.task(self.id).in_attempt(self.attempt).patch(&patch)).await.map(drop)
+        let made = self.exchange(client.task(self.id).in_attempt(self.attempt).patch(&patch)).await.map(drop);
+        let is_made = |error: &Error| {
+            error.is_conflict() && error.current().is_some_and(|task| task.state.as_str() == status)
+        };
+        match made {
+            Err(error) if self.unheard == Some(status) && is_made(&error) => Ok(()),
+            made => made,
+        }
     }
 
     async fn retry(&mut self) -> Result<(), Error> {
@@ -326,8 +359,7 @@ impl Reporter {
 
     /// Reports the last of it and ends the task; tries for as long as its patience lasts.
     async fn finish(&mut self, ending: &Ending) -> Result<Finished, Error> {
-        let (client, deadline) = (self.client.clone(), Instant::now() + self.options.finish_patience);
-        let mut tried = false;
+        let deadline = later(Instant::now(), self.options.finish_patience);
         self.backoff.reset();
         loop {
             let mut result = if self.owes() { self.report().await } else { Ok(()) };
@@ -336,13 +368,7 @@ impl Reporter {
                 result = Ok(());
             }
             let result = match result {
-                Ok(()) => {
-                    let end = client
-                        .task(self.id)
-                        .in_attempt(self.attempt)
-                        .finish(ending, std::mem::replace(&mut tried, true));
-                    self.exchange(end).await
-                }
+                Ok(()) => self.end(ending).await,
                 Err(error) => Err(error),
             };
             let error = match result {
@@ -352,15 +378,27 @@ impl Reporter {
             if let Some(Some(task)) = &self.fenced
                 && task.is_terminal()
             {
-                let won = tried && ending.made(task);
+                let won = self.unsure.as_ref() == Some(ending) && ending.made(task);
                 return Ok(if won { Finished::Won(task.clone()) } else { Finished::Lost(task.clone()) });
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !error.is_transient() || left.is_zero() {
+            if !error.is_transient() || Instant::now() >= deadline {
                 return Err(error);
             }
-            sleep(self.backoff.next(error.retry_after()).min(left).min(self.silence())).await;
+            let pause = self.backoff.next(error.retry_after()).min(self.silence());
+            sleep_until(later(Instant::now(), pause).min(deadline)).await;
         }
+    }
+
+    /// Asks for the end once, and notes it if it may have been made without an answer.
+    async fn end(&mut self, ending: &Ending) -> Result<Finished, Error> {
+        let client = self.client.clone();
+        let mut unsure = self.unsure.as_ref() == Some(ending);
+        let end = client.task(self.id).in_attempt(self.attempt).finish(ending, &mut unsure);
+        let ended = self.exchange(end).await;
+        if unsure {
+            self.unsure = Some(ending.clone());
+        }
+        ended
     }
 
     /// The handle was dropped before the end: says so, once, if that can be said.
@@ -371,8 +409,7 @@ impl Reporter {
         if self.owes() {
             let _ = self.report().await;
         }
-        let ending = Ending::Failed(FailureReason::Lost, Value::from("the worker let go of the task"));
-        let client = self.client.clone();
-        let _ = self.exchange(client.task(self.id).in_attempt(self.attempt).finish(&ending, false)).await;
+        let why = Json::of("the worker let go of the task").ok().flatten();
+        let _ = self.end(&Ending::Failed(FailureReason::Lost, why)).await;
     }
 }

@@ -4,12 +4,13 @@ use http::Method;
 use http::header::IF_MATCH;
 use inflight::{FailureReason, TaskId, Version};
 use serde::Serialize;
-use serde_json::{Value, json};
 
-use crate::client::{Client, Ending, Finished, Patch, PatchProgress, etag, path};
+use crate::client::{Client, Finished, etag, path};
 use crate::details::Details;
 use crate::error::Error;
+use crate::json::Json;
 use crate::transport::{Call, Reply};
+use crate::writes::{Ending, Patch, PatchProgress, VerbBody};
 
 /// One task of a service: what [`Client::task`] gives. Each method is one request.
 ///
@@ -90,84 +91,70 @@ impl<'c> TaskRef<'c> {
     pub(crate) async fn patch(self, patch: &Patch) -> Result<Details, Error> {
         let patch = Patch { attempt: self.attempt, ..patch.clone() };
         let call = Call::new(Method::PATCH, path(self.id, "")).json(&patch)?;
-        // A second start would be refused as a transition; all else says what is to be, not what to add.
-        let call = if patch.status.is_none() && self.version.is_none() { call.repeatable() } else { call };
+        // A second transition is refused, and so is a second write with the same precondition. All other patches
+        // are idempotent: they contain the new value, not an increment.
+        let call = if patch.status.is_some() || self.version.is_some() { call.keyed(None)? } else { call };
         self.send(call).await?.parse()
     }
 
     /// Asks for the task to be cancelled; a pending one is cancelled at once.
     pub async fn cancel(self) -> Result<Details, Error> {
-        self.verb("cancel", json!({})).await?.parse()
+        self.send(self.verb_call("cancel", VerbBody::default())?.keyed(None)?).await?.parse()
     }
 
     /// `Running | Blocked → Pending`: the next attempt.
     pub async fn retry(self) -> Result<Details, Error> {
-        self.verb("retry", json!({})).await?.parse()
+        self.send(self.verb_call("retry", VerbBody::default())?.keyed(None)?).await?.parse()
     }
 
     /// Extends the lease.
     pub async fn heartbeat(self) -> Result<Details, Error> {
-        self.send(self.verb_call("heartbeat", json!({}))?.repeatable()).await?.parse()
+        self.send(self.verb_call("heartbeat", VerbBody::default())?).await?.parse()
     }
 
     /// Takes a task that has ended out of the store, before its time.
     pub async fn remove(self) -> Result<(), Error> {
-        self.send(Call::new(Method::DELETE, path(self.id, ""))).await.map(drop)
+        let (call, mut unsure) = (Call::new(Method::DELETE, path(self.id, "")), false);
+        match self.client.transport.send_noting(self.conditioned(call)?, &mut unsure).await {
+            // An earlier try did it, and its answer was lost.
+            Err(error) if unsure && error.is_gone() => Ok(()),
+            result => result.map(drop),
+        }
     }
 
     /// Ends the task well, with a result; `()` for none.
     pub async fn succeed(self, result: impl Serialize) -> Result<Finished, Error> {
-        self.finish(&Ending::Succeeded(value(result)?), false).await
+        self.finish(&Ending::Succeeded(Json::of(result)?), &mut false).await
     }
 
     /// Ends the task badly, with an error; `()` for none.
     pub async fn fail(self, reason: FailureReason, error: impl Serialize) -> Result<Finished, Error> {
-        self.finish(&Ending::Failed(reason, value(error)?), false).await
+        self.finish(&Ending::Failed(reason, Json::of(error)?), &mut false).await
     }
 
     /// Ends the task as cancelled: what a worker does when it agrees to a request to cancel.
     pub async fn agree_to_cancel(self) -> Result<Finished, Error> {
-        self.finish(&Ending::Cancelled, false).await
+        self.finish(&Ending::Cancelled, &mut false).await
     }
 
-    /// Ends the task. If the answer to a first try is lost (here, or `tried` before) and the next one finds the
-    /// task ended exactly as asked, then the first one did it.
-    pub(crate) async fn finish(self, ending: &Ending, tried: bool) -> Result<Finished, Error> {
-        let (call, mut tries) = (self.ending_call(ending)?.repeatable(), u32::from(tried));
-        let result = self.client.transport.send_counting(self.conditioned(call)?, &mut tries).await;
-        match result {
+    /// Ends the task. `unsure` says that an earlier try may have been carried out without an answer. If the next try
+    /// then finds the task ended exactly as asked, the earlier one has won.
+    pub(crate) async fn finish(self, ending: &Ending, unsure: &mut bool) -> Result<Finished, Error> {
+        // Without a key: the service would keep the answer, and a result can be large.
+        let call = self.verb_call(ending.verb(), ending.body())?;
+        match self.client.transport.send_noting(self.conditioned(call)?, unsure).await {
             Ok(reply) => Ok(Finished::Won(reply.parse()?)),
             Err(error) => match error.current().filter(|task| error.is_conflict() && task.is_terminal()) {
-                Some(task) if tries > 1 && ending.made(task) => Ok(Finished::Won(task.clone())),
+                Some(task) if *unsure && ending.made(task) => Ok(Finished::Won(task.clone())),
                 Some(task) => Ok(Finished::Lost(task.clone())),
                 None => Err(error),
             },
         }
     }
 
-    fn ending_call(&self, ending: &Ending) -> Result<Call, Error> {
-        match ending {
-            Ending::Succeeded(Value::Null) => self.verb_call("succeed", json!({})),
-            Ending::Succeeded(result) => self.verb_call("succeed", json!({ "result": result })),
-            Ending::Failed(reason, Value::Null) => {
-                self.verb_call("fail", json!({ "reason": reason.as_str() }))
-            }
-            Ending::Failed(reason, error) => {
-                self.verb_call("fail", json!({ "reason": reason.as_str(), "error": error }))
-            }
-            Ending::Cancelled => self.verb_call("cancel", json!({ "confirm": true })),
-        }
-    }
-
-    fn verb_call(&self, verb: &str, mut body: Value) -> Result<Call, Error> {
-        if let (Some(attempt), Value::Object(body)) = (self.attempt, &mut body) {
-            body.insert("attempt".into(), attempt.into());
-        }
+    fn verb_call(&self, verb: &str, mut body: VerbBody<'_>) -> Result<Call, Error> {
+        body.attempt = self.attempt;
         Call::new(Method::POST, path(self.id, &format!(":{verb}"))).json(&body)
-    }
-
-    async fn verb(self, verb: &str, body: Value) -> Result<Reply, Error> {
-        self.send(self.verb_call(verb, body)?).await
     }
 
     async fn send(self, call: Call) -> Result<Reply, Error> {
@@ -180,8 +167,4 @@ impl<'c> TaskRef<'c> {
             None => Ok(call),
         }
     }
-}
-
-pub(crate) fn value(payload: impl Serialize) -> Result<Value, Error> {
-    serde_json::to_value(payload).map_err(|error| Error::malformed(error.to_string()))
 }

@@ -1,6 +1,7 @@
 //! One request and its answer: deadlines, size limits, retries. Knows HTTP, and nothing of tasks.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use crate::builder::{Base, BuildError};
 use crate::connect::{Connector, connector};
 use crate::error::{Error, Problem, is_transient};
 
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_IDLE_PER_HOST: usize = 8;
 const AGENT: &str = concat!("inflight-client/", env!("CARGO_PKG_VERSION"));
@@ -41,8 +43,8 @@ impl Default for Bounds {
             connect_timeout: Duration::from_secs(3),
             retries: 3,
             max_backoff: Duration::from_secs(15),
-            max_body: 8 << 20,
-            max_event: 2 << 20,
+            max_body: 9 << 20,
+            max_event: 8 << 20,
             max_silence: Duration::from_secs(45),
             reconnects: 100,
         }
@@ -56,6 +58,9 @@ impl Bounds {
 }
 
 /// A request before it is sent.
+///
+/// Each can be sent again if the first try had no answer. So a request that is not idempotent has a key: see
+/// [`keyed`](Self::keyed).
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     method: Method,
@@ -64,15 +69,11 @@ pub(crate) struct Call {
     body: Option<Bytes>,
     /// For how much longer the server was asked to wait before it answers.
     patience: Duration,
-    /// Whether it may be sent again when it is not known what became of it.
-    repeatable: bool,
 }
 
 impl Call {
     pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
-        let repeatable = method == Method::GET;
-        let (headers, body, patience) = (Vec::new(), None, Duration::ZERO);
-        Self { method, path: path.into(), headers, body, patience, repeatable }
+        Self { method, path: path.into(), headers: Vec::new(), body: None, patience: Duration::ZERO }
     }
 
     pub(crate) fn get(path: impl Into<String>) -> Self {
@@ -81,13 +82,13 @@ impl Call {
 
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Result<Self, Error> {
         let value = HeaderValue::from_str(value)
-            .map_err(|_| Error::malformed(format!("{value:?} cannot be the value of the header {name}")))?;
+            .map_err(|_| Error::unfit(format!("{value:?} cannot be the value of the header {name}")))?;
         self.headers.push((name, value));
         Ok(self)
     }
 
     pub(crate) fn json(mut self, body: &impl serde::Serialize) -> Result<Self, Error> {
-        let body = serde_json::to_vec(body).map_err(|error| Error::malformed(error.to_string()))?;
+        let body = serde_json::to_vec(body).map_err(|error| Error::unfit(error.to_string()))?;
         self.body = Some(body.into());
         Ok(self)
     }
@@ -97,9 +98,10 @@ impl Call {
         self
     }
 
-    pub(crate) fn repeatable(mut self) -> Self {
-        self.repeatable = true;
-        self
+    /// With an idempotency key, so that the service carries the request out once, however often it is sent. Without
+    /// `key` it is a random one.
+    pub(crate) fn keyed(self, key: Option<&str>) -> Result<Self, Error> {
+        self.header(IDEMPOTENCY_KEY, key.map_or_else(random_word, str::to_owned).as_str())
     }
 }
 
@@ -113,6 +115,10 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        if self.status == StatusCode::NO_CONTENT {
+            let detail = Some("the write was made, and the task has gone since".to_owned());
+            return Err(Error::refused(StatusCode::GONE, Problem { detail, ..Problem::default() }, None));
+        }
         serde_json::from_slice(&self.body).map_err(|error| Error::malformed(error.to_string()))
     }
 
@@ -123,6 +129,7 @@ impl Reply {
 
 pub(crate) struct Transport {
     pool: Pool<Connector, Full<Bytes>>,
+    connector: Connector,
     base: Base,
     authorization: Option<HeaderValue>,
     pub(crate) bounds: Bounds,
@@ -135,32 +142,41 @@ impl Transport {
         bounds: Bounds,
         roots: Option<&[u8]>,
     ) -> Result<Self, BuildError> {
+        Ok(Self::over(connector(&bounds, roots)?, base, authorization, bounds))
+    }
+
+    fn over(connector: Connector, base: Base, authorization: Option<HeaderValue>, bounds: Bounds) -> Self {
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
-            .build(connector(&bounds, roots)?);
-        Ok(Self { pool, base, authorization, bounds })
+            .build(connector.clone());
+        Self { pool, connector, base, authorization, bounds }
     }
 
-    /// Sends it, and again where that can help and does no harm.
+    /// The same, with connections of its own.
+    pub(crate) fn apart(&self) -> Self {
+        let (base, authorization) = (self.base.clone(), self.authorization.clone());
+        Self::over(self.connector.clone(), base, authorization, self.bounds.clone())
+    }
+
+    /// Sends it, and again where that can help. This is safe: see [`Call`].
     pub(crate) async fn send(&self, call: Call) -> Result<Reply, Error> {
-        self.send_counting(call, &mut 0).await
+        self.send_noting(call, &mut false).await
     }
 
-    /// As [`send`](Self::send), and counts how often it was sent: after more than once, an earlier one may
-    /// have been carried out though its answer was lost.
-    pub(crate) async fn send_counting(&self, call: Call, sent: &mut u32) -> Result<Reply, Error> {
+    /// As [`send`](Self::send), and notes whether the request may have been carried out without an answer. That is
+    /// also noted if this future is dropped.
+    pub(crate) async fn send_noting(&self, call: Call, unsure: &mut bool) -> Result<Reply, Error> {
         let mut backoff = self.bounds.backoff();
         loop {
-            *sent += 1;
+            let before = std::mem::replace(unsure, true);
             let error = match self.send_once(&call).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            // A request that no connection was made for, or that was turned away, was not carried out.
-            let harmless = call.repeatable || error.is_connect() || error.status().is_some();
-            if !harmless || !error.is_transient() || backoff.tries() >= self.bounds.retries {
+            *unsure = before || error.leaves_unsure();
+            if !error.is_transient() || backoff.tries() >= self.bounds.retries {
                 return Err(error);
             }
             sleep(backoff.next(error.retry_after())).await;
@@ -183,10 +199,10 @@ impl Transport {
 
     /// Sends it once and gives the answer's body unread, for a stream; the deadline is for its head. An
     /// answer that says no is an error.
-    pub(crate) async fn open(&self, call: &Call) -> Result<Response<Incoming>, Error> {
+    pub(crate) async fn open(self: Arc<Self>, call: Call) -> Result<Response<Incoming>, Error> {
         let patience = self.bounds.timeout;
         let exchange = async {
-            let response = self.open_raw(call).await?;
+            let response = self.open_raw(&call).await?;
             if response.status().is_success() {
                 return Ok(response);
             }
@@ -197,7 +213,7 @@ impl Transport {
     }
 
     async fn open_raw(&self, call: &Call) -> Result<Response<Incoming>, Error> {
-        let uri = self.base.join(&call.path).ok_or_else(|| Error::malformed("the path is not one"))?;
+        let uri = self.base.join(&call.path).ok_or_else(|| Error::unfit("the path is not one"))?;
         let mut request = Request::new(Full::new(call.body.clone().unwrap_or_default()));
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = uri;
@@ -249,4 +265,14 @@ impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport").field("base", &self.base).field("bounds", &self.bounds).finish()
     }
+}
+
+/// A word that nobody else draws: 128 random bits. Without random bytes, the address of the moment will do.
+pub(crate) fn random_word() -> String {
+    let mut bytes = [0_u8; 16];
+    if getrandom::fill(&mut bytes).is_err() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        bytes = now.unwrap_or_default().as_nanos().to_be_bytes();
+    }
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }

@@ -9,24 +9,26 @@ use std::time::Duration;
 use inflight::{FailureReason, MAX_COUNT, TaskId};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
-use crate::client::{Client, Ending, Finished};
+use crate::client::{Client, Finished};
 use crate::details::Details;
 use crate::error::Error;
+use crate::json::Json;
 use crate::reporter::{Command, Reporter};
-use crate::task_ref::value;
+use crate::writes::Ending;
 
 /// How a worker reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerOptions {
-    /// The lease that the task was created with, if it has one: a heartbeat is sent after each third of it
-    /// that was silent.
+    /// The lease that the task was created with, if it has one. Without a report, a heartbeat is sent after a third
+    /// of it, or earlier.
     pub lease: Option<Duration>,
     /// The shortest time between two reports; 250 ms by default, and 10 ms at the least. However often the
     /// worker advances, it makes no more requests than that.
     pub report_every: Duration,
-    /// After how long without a report the worker asks whether it is to stop; 2 s by default. With a lease
-    /// the heartbeat asks.
+    /// After how long without a report the worker asks whether it is to stop; 2 s by default. With a lease this
+    /// request is the heartbeat.
     pub check_every: Duration,
     /// For how long the last report and the end are tried again while the service cannot be reached; 60 s by
     /// default.
@@ -59,8 +61,8 @@ pub enum Standing {
 
 /// The handle of a task that is worked on here and kept there: what [`Client::work`] gives.
 ///
-/// [`advance`](Self::advance) is one atomic addition; a background task reports where the count has got to,
-/// a few times a second at the most ([`WorkerOptions::report_every`]), together with the newest message and
+/// [`advance`](Self::advance) is one atomic addition. The workers of a client share a thread that reports the
+/// count, a few times a second at the most ([`WorkerOptions::report_every`]), together with the newest message and
 /// total. Nothing queues up: whatever has not been reported yet is one number, one message and one total.
 /// While the service cannot be reached the worker goes on counting, and the first report that gets through
 /// makes up for it.
@@ -80,7 +82,10 @@ pub enum Standing {
 /// for page in 0..42 {
 ///     match worker.standing() {
 ///         Standing::Holds => {}
-///         Standing::CancelRequested => return worker.agree_to_cancel().await.map(drop),
+///         Standing::CancelRequested => {
+///             worker.agree_to_cancel().await?;
+///             return Ok(());
+///         }
 ///         _ => return Ok(()), // fenced: somebody else has the task now
 ///     }
 ///     work(page);
@@ -96,6 +101,68 @@ pub struct Worker {
     shared: Arc<Shared>,
     standing: watch::Receiver<Standing>,
     commands: mpsc::Sender<Command>,
+    /// The place reserved for the end in the queue of commands, so that the end is never dropped.
+    end: Option<mpsc::OwnedPermit<Command>>,
+}
+
+/// A worker whose end was refused or did not reach the service: the error of the methods that end a [`Worker`].
+/// The task continues.
+///
+/// To drop it is to drop the worker: the task then ends as lost. `?` does so in a function that returns an
+/// [`Error`].
+///
+/// ```no_run
+/// use inflight_client::{FailureReason, Worker};
+///
+/// # async fn doc(worker: Worker, result: String) -> Result<(), inflight_client::Error> {
+/// if let Err(unfinished) = worker.succeed(&result).await {
+///     let (worker, error) = unfinished.into_parts();
+///     if error.is_too_large() {
+///         worker.succeed("too large to be kept here").await?;
+///     } else {
+///         worker.fail(FailureReason::Error, error.to_string()).await?;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Unfinished {
+    worker: Worker,
+    error: Error,
+}
+
+impl Unfinished {
+    /// Why the end was not made.
+    #[must_use]
+    pub fn error(&self) -> &Error {
+        &self.error
+    }
+
+    /// The worker, whose task goes on, and why.
+    #[must_use]
+    pub fn into_parts(self) -> (Worker, Error) {
+        (self.worker, self.error)
+    }
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Unfinished {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// Drops the worker.
+impl From<Unfinished> for Error {
+    fn from(unfinished: Unfinished) -> Self {
+        unfinished.error
+    }
 }
 
 /// What the worker writes and the reporter reads.
@@ -124,16 +191,22 @@ impl Shared {
 }
 
 impl Worker {
-    pub(crate) fn start(client: Client, task: Details, options: WorkerOptions) -> Self {
+    /// The handle of a task, and its reporter, which is yet to run. `asked` is when the task was asked for.
+    pub(crate) fn new(
+        client: Client,
+        task: &Details,
+        options: WorkerOptions,
+        asked: Instant,
+    ) -> (Self, Reporter) {
         let done = AtomicU64::new(task.progress.done);
         let shared = Arc::new(Shared { done, cold: Mutex::default() });
         let (tell, standing) = watch::channel(Standing::Holds);
-        // One command at a time is enough: who gives one waits for its answer.
-        let (commands, receiver) = mpsc::channel(1);
+        // One command at a time is enough, since each is waited for; and the end has a place of its own.
+        let (commands, receiver) = mpsc::channel(2);
+        let end = commands.clone().try_reserve_owned().ok();
         let (id, attempt) = (task.id, task.attempt);
-        let reporter = Reporter::new(client, &task, options, Arc::clone(&shared), tell, receiver);
-        tokio::spawn(reporter.run());
-        Self { id, attempt, shared, standing, commands }
+        let reporter = Reporter::new(client, task, options, Arc::clone(&shared), tell, receiver, asked);
+        (Self { id, attempt, shared, standing, commands, end }, reporter)
     }
 
     /// The task's id.
@@ -200,8 +273,8 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// That of the report; or, once, what the service refused of one before: a message that was too large, a
-    /// total below what is done. [`is_fenced`](Error::is_fenced) if the task is this worker's no more.
+    /// That of the report; or, once, what the service refused before and nobody heard: a message that was too
+    /// large, a total below what is done. [`is_fenced`](Error::is_fenced) if the task is this worker's no more.
     pub async fn flush(&self) -> Result<(), Error> {
         self.command(Command::Flush).await
     }
@@ -226,14 +299,16 @@ impl Worker {
 
     /// Flushes, and ends the task well, with a result; `()` for none.
     ///
+    /// Once this future was polled the end is made, even if the future is then dropped.
+    ///
     /// # Errors
     ///
-    /// [`is_fenced`](Error::is_fenced) if the task was this worker's no more and how it ended is not known;
-    /// where it is, that is [`Finished::Lost`]. If the service cannot be reached, after
-    /// [`WorkerOptions::finish_patience`], that of the connection.
-    pub async fn succeed(self, result: impl Serialize) -> Result<Finished, Error> {
-        let ending = Ending::Succeeded(value(result)?);
-        self.command(|reply| Command::Finish(ending, reply)).await
+    /// The worker is given back: with [`is_too_large`](Error::is_too_large) if the result is, with
+    /// [`is_fenced`](Error::is_fenced) if the task was this worker's no more and how it ended is not known
+    /// (where it is, that is [`Finished::Lost`]), and with that of the connection if the service cannot be
+    /// reached for as long as [`WorkerOptions::finish_patience`]. To ask for the same end again is safe.
+    pub async fn succeed(self, result: impl Serialize) -> Result<Finished, Unfinished> {
+        self.finish(Json::of(result).map(Ending::Succeeded)).await
     }
 
     /// Flushes, and ends the task badly, with an error; `()` for none.
@@ -241,9 +316,8 @@ impl Worker {
     /// # Errors
     ///
     /// As [`succeed`](Self::succeed).
-    pub async fn fail(self, reason: FailureReason, error: impl Serialize) -> Result<Finished, Error> {
-        let ending = Ending::Failed(reason, value(error)?);
-        self.command(|reply| Command::Finish(ending, reply)).await
+    pub async fn fail(self, reason: FailureReason, error: impl Serialize) -> Result<Finished, Unfinished> {
+        self.finish(Json::of(error).map(|error| Ending::Failed(reason, error))).await
     }
 
     /// Flushes, and ends the task as cancelled.
@@ -251,17 +325,43 @@ impl Worker {
     /// # Errors
     ///
     /// As [`succeed`](Self::succeed).
-    pub async fn agree_to_cancel(self) -> Result<Finished, Error> {
-        self.command(|reply| Command::Finish(Ending::Cancelled, reply)).await
+    pub async fn agree_to_cancel(self) -> Result<Finished, Unfinished> {
+        self.finish(Ok(Ending::Cancelled)).await
+    }
+
+    async fn finish(self, ending: Result<Ending, Error>) -> Result<Finished, Unfinished> {
+        match ending {
+            Ok(ending) => self.end(|reply| Command::Finish(ending, reply)).await,
+            Err(error) => Err(Unfinished { worker: self, error }),
+        }
     }
 
     /// Gives the attempt up, so that another one can be made: `Running | Blocked → Pending`.
     ///
     /// # Errors
     ///
-    /// As [`flush`](Self::flush).
-    pub async fn retry(self) -> Result<(), Error> {
-        self.command(Command::Retry).await
+    /// As [`flush`](Self::flush), with the worker given back.
+    pub async fn retry(self) -> Result<(), Unfinished> {
+        self.end(Command::Retry).await
+    }
+
+    /// Gives a command that ends the attempt; and the worker back, if it does not.
+    async fn end<T>(
+        mut self,
+        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
+    ) -> Result<T, Unfinished> {
+        let (reply, answer) = oneshot::channel();
+        if let Some(place) = self.end.take() {
+            place.send(command(reply));
+        }
+        match answer.await.unwrap_or_else(|_| Err(Error::fenced(None))) {
+            Ok(done) => Ok(done),
+            Err(error) => {
+                // What was before it among the commands was taken before it.
+                self.end = self.commands.clone().try_reserve_owned().ok();
+                Err(Unfinished { worker: self, error })
+            }
+        }
     }
 
     async fn command<T>(
@@ -269,7 +369,7 @@ impl Worker {
         command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        // The reporter goes only when its runtime does; then nobody can answer for the task.
+        // The reporter goes only with its process; then nobody can answer for the task.
         let gone = || Error::fenced(None);
         self.commands.send(command(reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?

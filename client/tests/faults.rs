@@ -1,12 +1,14 @@
 //! Faults of the network and of the server: what a client makes of them. I5 and I6 as seen from afar: a watch
 //! never goes back, and never misses the end.
 
+#![expect(clippy::indexing_slicing, reason = "a test may panic")]
+
 mod fake;
 
 use std::time::{Duration, Instant};
 
 use fake::{Answer, Fake, ID, json, problem, stream, task};
-use inflight_client::{Event, Filter, GoneReason, NewTask, State, TaskId};
+use inflight_client::{Event, Filter, GoneReason, Json, NewTask, State, TaskId};
 
 fn id() -> TaskId {
     ID.parse().expect("an id")
@@ -34,15 +36,146 @@ async fn a_creation_whose_answer_was_lost_is_repeated_with_the_same_key() {
     assert_ne!(another.header("idempotency-key"), keys[0].as_deref(), "another creation, another key");
 }
 
+/// The key of all of these requests, which are one request and its repeats.
+fn key(sent: &[fake::Seen]) -> Option<String> {
+    let keys: Vec<_> = sent.iter().map(|seen| seen.header("idempotency-key").map(str::to_owned)).collect();
+    assert!(keys.len() == 4 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    keys[0].clone()
+}
+
 #[tokio::test]
-async fn what_is_not_known_to_be_harmless_is_not_repeated() {
-    let mut fake = Fake::new(|_| Answer::Drop).await;
-    let error = fake.client().task(id()).retry().await.expect_err("no answer");
-    assert!(error.is_transient() && !error.is_connect(), "{error}");
-    assert_eq!(fake.rest().len(), 1);
-    let error = fake.client().get(id()).await.expect_err("no answer");
-    assert!(error.is_transient());
-    assert_eq!(fake.rest().len(), 4, "a read, three times more");
+async fn what_may_have_been_carried_out_is_repeated_only_with_a_key_or_if_it_is_idempotent() {
+    // A gateway that does not know what became of a request, and a connection that broke.
+    for status in [Some(502), Some(503), Some(504), None] {
+        let answer = move |_: &fake::Seen| match status {
+            Some(status) => Answer::Reply(status, String::new(), String::new()),
+            None => Answer::Drop,
+        };
+        let mut fake = Fake::new(answer).await;
+        let client = fake.client();
+        let task = || client.task(id()).in_attempt(1);
+        let version = "1-1-0".parse().expect("a version");
+        let mut keys = Vec::new();
+        for repeated in [
+            client.create(NewTask::new("index")).await.map(drop),
+            task().start().await.map(drop),
+            task().block().await.map(drop),
+            task().retry().await.map(drop),
+            task().cancel().await.map(drop),
+            task().if_match(version).set_message("x").await.map(drop),
+        ] {
+            let error = repeated.expect_err("no answer of the service's");
+            assert!(error.is_transient() && !error.is_connect() && error.status() == status, "{error}");
+        }
+        for sent in fake.rest().chunks(4) {
+            keys.push(key(sent).expect("a key"));
+        }
+        assert_eq!(keys.len(), 6);
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), 6, "each call has its own");
+        for repeated in [
+            client.get(id()).await.map(drop),
+            task().set_done(3).await.map(drop),
+            task().heartbeat().await.map(drop),
+            task().succeed("x").await.map(drop),
+            task().remove().await,
+        ] {
+            assert!(repeated.expect_err("no answer of the service's").is_transient());
+        }
+        assert!(fake.rest().chunks(4).all(|sent| key(sent).is_none()), "these need none");
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_task_has_gone_since_is_told_as_that() {
+    let fake = Fake::new(|_| Answer::Reply(204, String::new(), String::new())).await;
+    let error = fake.client().task(id()).set_done(3).await.expect_err("there is nothing to show");
+    assert!(error.is_gone() && error.to_string().contains("the write was made"), "{error}");
+}
+
+#[tokio::test]
+async fn what_the_service_has_no_room_for_in_a_batch_is_asked_for_again() {
+    let mut fake = Fake::new(|seen| {
+        let asked = seen.json()["taskIds"].clone();
+        let ids = asked.as_array().expect("ids");
+        let mut tasks = vec![serde_json::Value::Null; ids.len()];
+        let has_room = ids[0] != ID;
+        if has_room {
+            tasks[0] = task(1, "running");
+            tasks[0]["taskId"] = ids[0].clone();
+        }
+        let omitted = &ids[usize::from(has_room)..];
+        json(serde_json::json!({ "tasks": tasks, "absent": [], "omitted": omitted }))
+    })
+    .await;
+    let ids = [1, 2, 7, 3].map(TaskId::from_u128);
+    let ids = ids.map(|other| if other == TaskId::from_u128(7) { id() } else { other });
+    let batch = fake.client().batch(&ids).await.expect("read");
+    let found: Vec<TaskId> = batch.tasks.iter().map(|task| task.id).collect();
+    assert_eq!(found, [ids[0], ids[1], ids[3]]);
+    assert_eq!((batch.absent, batch.too_large), (vec![], vec![id()]), "no room for it even alone");
+    assert_eq!(fake.rest().len(), 5, "the one that is too large is asked for twice, the others once");
+}
+
+/// JSON that is well-formed, and more than a reader of numbers and trees takes.
+fn strange() -> Vec<String> {
+    vec!["1e999".into(), format!("{}{}", "[".repeat(200), "]".repeat(200)), r#""\ud800""#.into()]
+}
+
+#[tokio::test]
+async fn a_result_that_readers_of_json_refuse_is_carried_as_it_is_and_breaks_no_read() {
+    for result in strange() {
+        let text = task(1, "succeeded").to_string();
+        let text = format!("{},\"result\":{result}}}", text.strip_suffix('}').expect("an object"));
+        let fake = Fake::new(move |seen| match seen.path.as_str() {
+            "/v1/tasks:batchGet" | "/v1/tasks?view=full" => {
+                json(format!(r#"{{"tasks":[{text}],"absent":[]}}"#))
+            }
+            path if path.ends_with("/events") => stream(&format!("event: status\ndata: {text}\n\n")),
+            _ => json(&text),
+        })
+        .await;
+        let client = fake.client();
+        let mut read = vec![client.get(id()).await.expect("it is there")];
+        read.extend(client.batch(&[id()]).await.expect("it is there").tasks);
+        read.extend(client.list(&Filter::new().full()).await.expect("it is there").tasks);
+        read.push(client.watch(id()).next().await.expect("it is there").expect("no fault"));
+        let texts: Vec<_> = read.iter().map(|task| task.result.as_ref().map(Json::as_str)).collect();
+        assert_eq!(texts, [Some(result.as_str()); 4]);
+    }
+}
+
+#[tokio::test]
+async fn i3_an_end_that_was_turned_away_did_not_make_the_one_that_is_found() {
+    let ended =
+        serde_json::json!({ "taskId": ID, "status": "succeeded", "version": "1-2-0", "result": "mine" });
+    for (first, won) in [(429, false), (502, true)] {
+        let (mut calls, ended) = (0, ended.clone());
+        let fake = Fake::new(move |_| {
+            calls += 1;
+            match calls {
+                1 => Answer::Reply(first, String::new(), String::new()),
+                _ => problem(409, serde_json::json!({ "currentStatus": ended })),
+            }
+        })
+        .await;
+        let finished = fake.client().task(id()).succeed("mine").await.expect("it has ended");
+        assert_eq!(finished.is_won(), won, "after a {first}");
+    }
+}
+
+#[tokio::test]
+async fn a_removal_whose_answer_was_lost_is_repeated_and_made() {
+    let mut calls = 0;
+    let mut fake = Fake::new(move |_| {
+        calls += 1;
+        if calls == 1 { Answer::Drop } else { problem(410, r#"{"goneReason":"removed"}"#) }
+    })
+    .await;
+    fake.client().task(id()).remove().await.expect("the first try did it");
+    assert_eq!(fake.rest().len(), 2);
+    assert!(fake.client().task(id()).remove().await.expect_err("it was gone before").is_gone());
 }
 
 #[tokio::test]
@@ -161,6 +294,13 @@ async fn a_wait_survives_early_answers_and_broken_connections() {
 }
 
 #[tokio::test]
+async fn a_wait_without_end_is_no_panic() {
+    let fake = Fake::new(|_| json(task(1, "succeeded"))).await;
+    let ended = fake.client().wait(id(), Duration::MAX).await.expect("it has ended");
+    assert!(ended.is_terminal());
+}
+
+#[tokio::test]
 async fn a_wait_for_a_change_names_the_version_that_was_seen() {
     let mut fake = Fake::new(|seen| {
         if seen.header("if-none-match") == Some("\"1-1-0\"") {
@@ -215,6 +355,24 @@ async fn i5_i6_a_watch_goes_on_after_a_break_and_never_back() {
         fake.rest().iter().map(|seen| seen.header("last-event-id").map(str::to_owned)).collect();
     let one = Some("1-1-0".to_owned());
     assert_eq!(last_ids, [None, one.clone(), one.clone(), one, Some("1-2-0".to_owned())]);
+}
+
+#[tokio::test]
+async fn i7_a_late_word_that_an_earlier_task_of_the_id_is_gone_does_not_end_the_watch() {
+    let gone = |version: &str| {
+        format!(
+            "event: gone\ndata: {{\"taskId\":\"{ID}\",\"goneReason\":\"removed\",\"version\":\"{version}\"}}\n\n"
+        )
+    };
+    let text = [sse(3, "running"), gone("1-2-0"), sse(4, "running"), gone("1-4-0")].concat();
+    let fake = Fake::new(move |_| Answer::Stream { bytes: text.clone().into_bytes(), hold: true }).await;
+    let mut watch = fake.client().watch(id());
+    for version in ["1-3-0", "1-4-0"] {
+        let task = watch.next().await.expect("an event").expect("it is there");
+        assert_eq!(task.version.to_string(), version);
+    }
+    let error = watch.next().await.expect("an error").expect_err("it is gone");
+    assert!(error.is_gone() && error.gone_reason() == Some(GoneReason::Removed), "{error}");
 }
 
 #[tokio::test]
@@ -279,14 +437,15 @@ async fn a_server_that_only_ever_drops_is_given_up_on() {
 #[tokio::test]
 async fn the_feed_tells_changes_goners_and_gaps() {
     let text = format!(
-        "{}event: gone\ndata: {{\"taskId\":\"{ID}\",\"goneReason\":\"evicted\"}}\n\nevent: resync\ndata: {{}}\n\nevent: ready\ndata: {{\"byState\":{{\"failed\":2}}}}\n\n",
+        "{}event: left\ndata: {{\"taskId\":\"{ID}\",\"version\":\"1-6-0\"}}\n\nevent: gone\ndata: {{\"taskId\":\"{ID}\",\"goneReason\":\"evicted\"}}\n\nevent: resync\ndata: {{}}\n\nevent: ready\ndata: {{\"byState\":{{\"failed\":2}}}}\n\n",
         sse(5, "failed")
     );
     let mut fake = Fake::new(move |_| Answer::Stream { bytes: text.clone().into_bytes(), hold: true }).await;
     let mut events = fake.client().events(&Filter::new().kind("a b").label("tenant", "acme"));
     let mut next = async || events.next().await.expect("an event").expect("no fault");
     assert!(matches!(next().await, Event::Changed(task) if task.state == State::Failed));
-    assert_eq!(next().await, Event::Gone { id: id(), reason: Some(GoneReason::Evicted) });
+    assert_eq!(next().await, Event::Left { id: id(), version: "1-6-0".parse().ok() });
+    assert_eq!(next().await, Event::Gone { id: id(), version: None, reason: Some(GoneReason::Evicted) });
     assert_eq!(next().await, Event::Resync);
     assert!(matches!(next().await, Event::Ready(counts) if counts.failed == 2 && counts.total() == 2));
     assert_eq!(fake.next().await.path, "/v1/events?kind=a%20b&label.tenant=acme");

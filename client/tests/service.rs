@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use inflight::{KeeperMode, ManualClock, Store};
+use inflight::{KeeperMode, ManualClock, Payload, Store};
 use inflight_client::{
-    Client, Event, FailureReason, Filter, Finished, GoneReason, NewTask, Standing, State, TaskId,
-    WorkerOptions,
+    Client, Details, Event, FailureReason, Filter, Finished, GoneReason, Json, NewTask, Standing, State,
+    TaskId, WorkerOptions,
 };
 use inflight_server::{Options, ServeOptions, Shutdown, Tokens, router, serve};
 use serde_json::json;
@@ -13,13 +13,18 @@ use tokio::net::TcpListener;
 
 /// Serves `store`; gives a client of it.
 async fn service(store: &Store, options: Options) -> Client {
+    Client::new(serving(store, options).await).expect("a good address")
+}
+
+/// Serves `store`; gives the address.
+async fn serving(store: &Store, options: Options) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let base = format!("http://{}", listener.local_addr().expect("bound"));
     let app = router(store.clone(), options);
     tokio::spawn(async move {
         let _ = serve(listener, app, ServeOptions::default(), Shutdown::default()).await;
     });
-    Client::new(base).expect("a good address")
+    base
 }
 
 fn store() -> Store {
@@ -30,6 +35,11 @@ async fn started() -> (Store, Client) {
     let store = store();
     let client = service(&store, Options::default()).await;
     (store, client)
+}
+
+/// The text of a task's result.
+fn text(task: &Details) -> Option<&str> {
+    task.result.as_ref().map(Json::as_str)
 }
 
 const SOON: Duration = Duration::from_secs(10);
@@ -138,7 +148,7 @@ async fn i6_waits_polls_and_watches_see_the_change_and_the_end() {
         last = Some((task.version, task.state));
     }
     let ended = waiting.await.expect("no panic").expect("it ended");
-    assert_eq!((ended.state, ended.result.clone()), (State::Succeeded, Some(json!({ "pages": 3 }))));
+    assert_eq!((ended.state, text(&ended)), (State::Succeeded, Some(r#"{"pages":3}"#)));
     assert_eq!(last, Some((ended.version, State::Succeeded)));
     assert_eq!(client.wait(id, SOON).await.expect("at once").version, ended.version);
 }
@@ -170,7 +180,7 @@ async fn lists_batches_counts_and_families_add_up() {
     let even = client.list(&Filter::new().label("a/b", "even & odd=?").state(State::Succeeded).full()).await;
     let even = even.expect("a page").tasks;
     assert_eq!(even.len(), 3);
-    assert!(even.iter().all(|task| task.result == Some(json!("x"))), "in full");
+    assert!(even.iter().all(|task| text(task) == Some(r#""x""#)), "in full");
     let since = even[0].updated_at.expect("it has changed");
     assert!(client.list(&Filter::new().changed_since(since)).await.is_ok());
     assert_eq!(
@@ -180,7 +190,7 @@ async fn lists_batches_counts_and_families_add_up() {
 
     let nobody = TaskId::from_u128(7);
     let batch = client.batch(&[ids[3], nobody, ids[0], ids[3]]).await.expect("read");
-    assert_eq!(batch.tasks.iter().map(|task| task.id).collect::<Vec<_>>(), [ids[3], ids[0], ids[3]]);
+    assert_eq!(batch.tasks.iter().map(|task| task.id).collect::<Vec<_>>(), [ids[3], ids[0]]);
     assert_eq!(batch.absent, [nobody]);
     let counts = client.counts().await.expect("counted");
     assert_eq!((counts.succeeded, counts.pending, counts.total(), counts.live()), (5, 21, 26, 21));
@@ -198,11 +208,14 @@ async fn i8_the_feed_begins_with_what_there_is_and_goes_on_with_what_changes() {
     assert!(matches!(next().await.expect("no fault"), Event::Changed(task) if task.id == old));
     assert!(matches!(next().await.expect("no fault"), Event::Ready(counts) if counts.pending == 2));
     client.cancel(old).await.expect("at once");
-    assert!(
-        matches!(next().await.expect("no fault"), Event::Changed(task) if task.state == State::Cancelled)
-    );
+    let last = match next().await.expect("no fault") {
+        Event::Changed(task) => (task.state == State::Cancelled).then_some(task.version),
+        _ => None,
+    };
     client.task(old).remove().await.expect("removed");
-    assert_eq!(next().await.expect("no fault"), Event::Gone { id: old, reason: Some(GoneReason::Removed) });
+    let gone = next().await.expect("no fault");
+    let last = last.expect("it ended");
+    assert_eq!(gone, Event::Gone { id: old, version: Some(last), reason: Some(GoneReason::Removed) });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -290,15 +303,86 @@ async fn tokens_decide_who_may() {
     let tokens = "ci read,write acme aaaaaaaaaaaaaaaa\nlook list - bbbbbbbbbbbbbbbb";
     let options = Options { tokens: Some(Tokens::parse(tokens).expect("good")), ..Options::default() };
     let store = store();
-    let open = service(&store, options).await;
+    let base = serving(&store, options).await;
+    let open = Client::new(base.as_str()).expect("a good address");
     assert!(open.counts().await.expect_err("no token").is_unauthorized());
-    // The same address with a token.
-    let base = format!("{open:?}");
-    let base = base.split('"').find(|part| part.starts_with("http://")).expect("the address").to_owned();
     let with = |token: &str| Client::builder(base.as_str()).token(token).build().expect("good");
     let (ci, look) = (with("aaaaaaaaaaaaaaaa"), with("bbbbbbbbbbbbbbbb"));
     let created = ci.create(NewTask::new("index").label("tenant", "acme")).await.expect("may write");
     assert!(ci.counts().await.expect_err("may not list").is_forbidden());
     assert_eq!(look.counts().await.expect("may list").pending, 1);
     assert!(look.cancel(created.task.id).await.expect_err("may not write").is_forbidden());
+}
+
+#[tokio::test]
+async fn i10_work_is_begun_in_one_request_with_a_lease_and_by_one_worker() {
+    let clock = ManualClock::new();
+    let builder = Store::builder().capacity(64).clock(clock.clone()).keeper(KeeperMode::Manual);
+    let store = builder.build().expect("a store");
+    let client = service(&store, Options::default()).await;
+    let own = TaskId::from_u128(0xC0FFEE);
+    let worker = client.create_and_work(NewTask::new("index").id(own)).await.expect("started");
+    assert_eq!((worker.id(), worker.standing()), (own, Standing::Holds));
+    let error = client.create_and_work(NewTask::new("index").id(own)).await.expect_err("it has a worker");
+    assert!(error.is_conflict(), "{error}");
+    let named = || NewTask::new("index").idempotency_key("order 1017");
+    let _first = client.create_and_work(named()).await.expect("started");
+    let error = client.create_and_work(named()).await.expect_err("it has a worker");
+    assert_eq!(error.status(), Some(422), "{error}");
+    assert_eq!(store.counts().of(State::Running), 2);
+    // Nobody has asked for a lease, and there is one.
+    clock.advance(Duration::from_secs(3600));
+    store.tick();
+    let ended = client.get(own).await.expect("there");
+    assert_eq!((ended.state, ended.failure_reason), (State::Failed, Some(FailureReason::Lost)));
+}
+
+/// A task of the host's that has ended with this text as its result.
+fn ended(store: &Store, result: String) -> TaskId {
+    let mut task = store.create(inflight::NewTask::new("host")).expect("room");
+    task.start().expect("pending");
+    task.succeed(Payload::new("text/plain", result.into_bytes())).expect("it fits");
+    task.id()
+}
+
+#[tokio::test]
+async fn what_is_more_than_one_answer_is_read_in_several() {
+    let store = store();
+    let base = serving(&store, Options::default()).await;
+    let client = Client::builder(base).max_body(100_000).build().expect("good");
+    let mut ids: Vec<TaskId> = (0..7).map(|_| ended(&store, "x".repeat(40_000))).collect();
+    let listed = async || {
+        let (mut filter, mut listed) = (Filter::new().full(), Vec::new());
+        loop {
+            let page = client.list(&filter).await?;
+            listed.extend(page.tasks.iter().map(|task| task.id));
+            let Some(next) = page.next else { return Ok::<_, inflight_client::Error>(listed) };
+            filter = filter.after(next);
+        }
+    };
+    assert_eq!(listed().await.expect("page by page"), ids);
+    let large = ended(&store, "x".repeat(100_000));
+    ids.insert(3, large);
+    let batch = client.batch(&ids).await.expect("part by part");
+    assert_eq!((batch.too_large, batch.absent), (vec![large], vec![]));
+    ids.retain(|id| *id != large);
+    assert_eq!(batch.tasks.iter().map(|task| task.id).collect::<Vec<_>>(), ids);
+    assert!(listed().await.expect_err("one alone is too large").is_too_large());
+}
+
+#[tokio::test]
+async fn a_result_over_the_limit_is_refused_and_the_worker_goes_on() {
+    let (_store, client) = started().await;
+    let worker = client.create_and_work(NewTask::new("index")).await.expect("started");
+    let id = worker.id();
+    let unfinished = worker.succeed("x".repeat(8 << 20)).await.expect_err("too large");
+    let (worker, error) = unfinished.into_parts();
+    assert!(error.is_too_large(), "{error}");
+    worker.advance(7);
+    assert!(worker.succeed("a short one").await.expect("it ends").is_won());
+    let task = client.get(id).await.expect("there");
+    assert_eq!(
+        (task.state, task.progress.done, text(&task)),
+        (State::Succeeded, 7, Some(r#""a short one""#))
+    );
 }

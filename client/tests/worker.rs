@@ -4,6 +4,7 @@
 
 mod fake;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ struct Service {
     message: Option<String>,
     cancel_requested: bool,
     result: Value,
+    heartbeats: u32,
     /// How many requests are to be dropped before and after they are carried out.
     drop_before: u32,
     drop_after: u32,
@@ -68,6 +70,10 @@ impl Service {
         }
         self.version += 1;
         match seen.verb() {
+            "heartbeat" => self.heartbeats += 1,
+            "succeed" if body["result"].as_str().is_some_and(|result| result.len() > 100) => {
+                return problem(413, value!({ "detail": "the body has too many bytes" }));
+            }
             "succeed" => (self.state, self.result) = ("succeeded", body["result"].clone()),
             "fail" => self.state = "failed",
             "cancel" if body["confirm"] == true => self.state = "cancelled",
@@ -199,9 +205,54 @@ async fn i3_an_end_whose_answer_was_lost_has_won_and_another_ones_end_has_not() 
         service.drop_before = 1;
     }
     match second.succeed("mine").await.expect("it has ended") {
-        Finished::Lost(task) => assert_eq!(task.result, Some(value!("theirs"))),
+        Finished::Lost(task) => assert_eq!(task.result.expect("one").as_str(), r#""theirs""#),
         won @ Finished::Won(_) => panic!("{won:?}"),
     }
+}
+
+#[tokio::test]
+async fn i3_an_end_that_was_refused_gives_the_worker_back_and_not_a_lost_task() {
+    let service = Service::new();
+    let (mut fake, worker) = worker(&service, WorkerOptions::default()).await;
+    worker.advance(3);
+    let unfinished = worker.succeed("x".repeat(101)).await.expect_err("too large");
+    assert!(unfinished.error().is_too_large() && unfinished.to_string().contains("too many bytes"));
+    let (worker, _) = unfinished.into_parts();
+    let unfinished = worker.succeed(HashMap::from([((1, 2), 3)])).await.expect_err("not JSON");
+    assert!(unfinished.to_string().contains("cannot be sent"), "{unfinished}");
+    let (worker, _) = unfinished.into_parts();
+    assert_eq!((worker.standing(), service.lock().expect("no panic").state), (Standing::Holds, "running"));
+    worker.advance(4);
+    assert!(worker.succeed("short").await.expect("it ends").is_won());
+    assert!(fake.rest().iter().all(|seen| seen.verb() != "fail"), "at no time was it given up");
+    assert_eq!(service.lock().expect("no panic").done, 7);
+}
+
+#[tokio::test]
+async fn i3_an_end_that_is_asked_for_again_after_all_its_answers_were_lost_has_won() {
+    let service = Service::new();
+    let shared = Arc::clone(&service);
+    let fake = Fake::new(move |seen| shared.lock().expect("no panic").answer(seen)).await;
+    let client = fake.builder().retries(0).build().expect("good");
+    let options = WorkerOptions { finish_patience: Duration::ZERO, ..WorkerOptions::default() };
+    let id: inflight_client::TaskId = ID.parse().expect("an id");
+    let worker = client.work(id, options).await.expect("started");
+    service.lock().expect("no panic").drop_after = 1;
+    let (worker, error) = worker.succeed("mine").await.expect_err("no answer").into_parts();
+    assert!(error.is_transient(), "{error}");
+    assert!(worker.succeed("mine").await.expect("it has ended so").is_won());
+}
+
+#[tokio::test]
+async fn a_lease_and_a_patience_without_end_are_no_panic() {
+    let service = Service::new();
+    let (lease, finish_patience) = (Some(Duration::MAX), Duration::MAX);
+    let report_every = Duration::MAX;
+    let options = WorkerOptions { lease, finish_patience, report_every, ..WorkerOptions::default() };
+    let (_fake, worker) = worker(&service, options).await;
+    worker.advance(1);
+    worker.flush().await.expect("reported");
+    assert!(worker.succeed(()).await.expect("it ends").is_won());
 }
 
 #[tokio::test]
@@ -229,14 +280,16 @@ async fn i10_another_attempt_fences_the_worker_of_the_one_before() {
     let (_fake, worker) = worker(&service, quick()).await;
     service.lock().expect("no panic").attempt = 2;
     assert_eq!(stopped(&worker).await, Standing::Fenced);
-    let error = worker.succeed("late").await.expect_err("it goes on without this worker");
+    let unfinished = worker.succeed("late").await.expect_err("it goes on without this worker");
+    let error = unfinished.error();
     assert!(error.is_fenced() && error.current().is_some_and(|task| task.attempt == 2), "{error}");
 }
 
 #[tokio::test]
 async fn i10_a_lease_is_kept_alive_and_its_end_is_noticed_without_an_answer() {
     let service = Service::new();
-    let options = WorkerOptions { lease: Some(Duration::from_millis(300)), ..quick() };
+    let check_every = Duration::from_secs(60);
+    let options = WorkerOptions { lease: Some(Duration::from_millis(300)), check_every, ..quick() };
     let (mut fake, worker) = worker(&service, options).await;
     let begun = Instant::now();
     for _ in 0..6 {
@@ -248,14 +301,15 @@ async fn i10_a_lease_is_kept_alive_and_its_end_is_noticed_without_an_answer() {
     let hung = Instant::now();
     assert_eq!(stopped(&worker).await, Standing::Fenced);
     assert!(hung.elapsed() < Duration::from_secs(3), "not the request's deadline: {:?}", hung.elapsed());
-    assert!(worker.succeed(()).await.expect_err("fenced").is_fenced());
+    assert!(worker.succeed(()).await.expect_err("fenced").error().is_fenced());
 }
 
 #[tokio::test]
 async fn progress_is_as_good_as_a_heartbeat() {
     let service = Service::new();
     let lease = Some(Duration::from_millis(900));
-    let (mut fake, worker) = worker(&service, WorkerOptions { lease, ..quick() }).await;
+    let check_every = Duration::from_secs(60);
+    let (mut fake, worker) = worker(&service, WorkerOptions { lease, check_every, ..quick() }).await;
     let end = Instant::now() + Duration::from_millis(900);
     while Instant::now() < end {
         worker.advance(1);
@@ -309,4 +363,31 @@ async fn block_and_resume_are_in_order_with_the_count() {
     );
     worker.retry().await.expect("given up");
     assert_eq!(fake.next().await.verb(), "retry");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i10_a_loop_without_an_await_keeps_its_lease() {
+    let service = Service::new();
+    let shared = Arc::clone(&service);
+    let mut fake = Fake::new(move |seen| shared.lock().expect("no panic").answer(seen)).await;
+    let client = fake.client();
+    let heartbeats = Arc::clone(&service);
+    let busy = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let options = WorkerOptions { lease: Some(Duration::from_secs(3)), ..WorkerOptions::default() };
+            let worker = client.work(ID.parse::<inflight_client::TaskId>().expect("an id"), options).await;
+            let worker = worker.expect("started");
+            let begun = Instant::now();
+            // Work that never gives the thread back. What never sends a heartbeat is a failure, not a test
+            // without an end.
+            while heartbeats.lock().expect("no panic").heartbeats < 3 && begun.elapsed().as_secs() < 20 {
+                std::thread::yield_now();
+            }
+            let heard = heartbeats.lock().expect("no panic").heartbeats;
+            assert_eq!((worker.standing(), heard), (Standing::Holds, 3));
+        });
+    });
+    busy.await.expect("no panic");
+    assert_eq!(fake.next_of("fail").await.json()["reason"], "lost", "told, though its runtime is no more");
 }

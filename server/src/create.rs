@@ -24,6 +24,9 @@ use crate::view::TaskView;
 const OPERATION_ID: HeaderName = HeaderName::from_static("operation-id");
 const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
 
+/// The longest claim, in characters.
+const MAX_CLAIM: usize = 64;
+
 /// A task to be made.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -37,6 +40,10 @@ pub(crate) struct CreateTask {
     /// `running` starts it at once; `pending` by default.
     #[serde(default)]
     status: InitialState,
+    /// A word chosen by the worker that starts the task. It is part of the request, so only the same worker can
+    /// repeat the request: another worker with the same id or key gets an error.
+    #[schema(min_length = 1, max_length = 64)]
+    claim: Option<String>,
     #[serde(default, deserialize_with = "body::object")]
     progress: NewProgress,
     /// What is being done, in a few words.
@@ -156,6 +163,13 @@ impl CreateTask {
     fn into_new_task(self, caller: &Caller, tenant_label: &str) -> Result<NewTask, Problem> {
         if self.kind.is_empty() {
             return Err(Problem::bad("the kind is empty"));
+        }
+        if let Some(claim) = &self.claim {
+            let length = claim.chars().count();
+            if !(1..=MAX_CLAIM).contains(&length) {
+                let detail = format!("the claim has {length} characters; it has from 1 to {MAX_CLAIM}");
+                return Err(Problem::bad(detail));
+            }
         }
         let mut new = NewTask::new(self.kind);
         for (label, value) in self.labels {

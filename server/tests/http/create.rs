@@ -79,6 +79,28 @@ async fn the_same_id_and_body_is_the_same_task_and_another_body_409() {
 }
 
 #[tokio::test]
+async fn i10_a_task_is_begun_in_one_request_by_the_worker_that_claims_it() {
+    let service = service().await;
+    let body = |claim: &str| {
+        format!(r#"{{"kind":"index","taskId":"{OWN}","status":"running","leaseMs":60000,"claim":"{claim}"}}"#)
+    };
+    let first = service.post("/v1/tasks", &body("mine")).await;
+    assert_eq!((first.status.as_u16(), &first.json()["status"]), (202, &"running".into()));
+    let again = service.post("/v1/tasks", &body("mine")).await;
+    assert_eq!((again.status.as_u16(), again.etag()), (200, first.etag()), "its own repeat");
+    service.post("/v1/tasks", &body("theirs")).await.assert_problem(409, "conflict");
+
+    let key = [("idempotency-key", "order 1017")];
+    let body = |claim: &str| format!(r#"{{"kind":"index","status":"running","claim":"{claim}"}}"#);
+    let first = service.post_with("/v1/tasks", &key, &body("mine")).await;
+    let again = service.post_with("/v1/tasks", &key, &body("mine")).await;
+    assert_eq!((again.status.as_u16(), &again.body), (202, &first.body), "its own repeat");
+    let theirs = service.post_with("/v1/tasks", &key, &body("theirs")).await;
+    theirs.assert_problem(422, "idempotency-key-reused");
+    assert_eq!(service.store.counts().of(State::Running), 2);
+}
+
+#[tokio::test]
 async fn equal_creates_at_a_time_make_one_task() {
     let service = service().await;
     let body = format!(r#"{{"kind":"index","taskId":"{OWN}"}}"#);
@@ -144,6 +166,8 @@ async fn bad_creates_name_what_is_wrong_and_leave_nothing() {
         (r#"{"kind":"a","progress":{"total":1.5}}"#.to_owned(), "1.5"),
         (r#"{"kind":"a","progress":{"total":1152921504606846976}}"#.to_owned(), "1152921504606846975"),
         (r#"{"kind":"a","leaseMs":0}"#.to_owned(), "lease"),
+        (r#"{"kind":"a","claim":""}"#.to_owned(), "64"),
+        (format!(r#"{{"kind":"a","claim":"{}"}}"#, "x".repeat(65)), "65"),
         (format!(r#"{{"kind":"{long}"}}"#), "128"),
         (format!(r#"{{"kind":"a","labels":{{"k":"{long}"}}}}"#), "256"),
         (format!(r#"{{"kind":"a","statusMessage":"{long}"}}"#), "4096"),
