@@ -13,7 +13,7 @@
 #     ci/mutants.sh check               fails if the table is older than the code, or a survivor has no reason
 #
 # The mutants come from cargo-mutants, which is installed where it is missing; .cargo/mutants.toml says from
-# which files. How they are built and run is in ci/mutants.py. The reasons are in docs/mutants.toml.
+# which files. How they are built and run is in ci/mutants/. The reasons are in docs/mutants.toml.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,4 +21,4 @@ command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 case ${1-} in
 run | list) cargo mutants --version >/dev/null 2>&1 || nice -n 10 cargo install cargo-mutants --locked ;;
 esac
-exec ci/mutants.py "$@"
+exec python3 -B ci/mutants "$@"
