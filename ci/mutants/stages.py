@@ -33,9 +33,9 @@ def running(pid):
     return (int(own[11]) + int(own[12])) / os.sysconf("SC_CLK_TCK"), any(state in "RD" for state in states)
 
 
-def follow(command, tree, seconds, on_line):
-    """Runs a program until it ends, `on_line` gives something, its seconds of a processor are used up, or it is
-    deadlocked. Gives what `on_line` gave, or how it ended: its code, "no end", "deadlock"."""
+def follow(command, tree, seconds, on_line, patience=None):
+    """Runs a program until it ends, `on_line` gives something, its seconds of a processor are used up (or as many
+    as `patience` says without a line), or it is deadlocked. Gives what `on_line` gave, or how it ended: its code, "no end", "deadlock"."""
     # It goes when this process is killed.
     limited = ["setpriv", "--pdeathsig", "KILL", "bash", "-c", 'ulimit -t "$0"; exec "$@"', str(int(seconds)), *command]
     environment = dict(os.environ, RUST_BACKTRACE="0", PROPTEST_FAILURE_PERSISTENCE="off")
@@ -45,7 +45,7 @@ def follow(command, tree, seconds, on_line):
     )
     selector, buffer = selectors.DefaultSelector(), b""
     selector.register(program.stdout, selectors.EVENT_READ)
-    samples = collections.deque(maxlen=2 * DEADLOCK)
+    samples, at_line = collections.deque(maxlen=2 * DEADLOCK), 0.0
     try:
         while True:
             if selector.select(0.5):
@@ -58,8 +58,11 @@ def follow(command, tree, seconds, on_line):
                     code = program.wait()
                     return "no end" if code in (-signal.SIGKILL, -signal.SIGXCPU) else code
                 samples.clear()
+                at_line = running(program.pid)[0]
                 continue
             samples.append(running(program.pid))
+            if patience and samples[-1][0] > at_line + patience:
+                return "no end"
             if len(samples) == samples.maxlen:
                 used, ran = samples[-1][0] - samples[0][0], sum(ran for _, ran in samples)
                 if used < 0.5 and ran < 5:
@@ -76,7 +79,7 @@ def run_tests(program, tree, baseline, _mutant=None):
     cost = baseline["tests"]
     quick = sorted(test for test, took in cost.items() if took < QUICK)
     slow = sorted((test for test in cost if test not in quick), key=cost.get)
-    for tests in [quick, slow]:
+    for tests in filter(None, [quick, slow]):
         to_go = sorted(tests)
 
         def on_line(line):
@@ -85,8 +88,9 @@ def run_tests(program, tree, baseline, _mutant=None):
                     to_go.remove(match.group(1))
                 return match.group(1) if match.group(2) == "FAILED" else None
 
-        seconds = 15 + 4 * sum(cost[test] for test in tests)
-        end = follow([program, "--test-threads", "2", "--exact", *tests], tree, seconds, on_line)
+        seconds, patience = 15 + 4 * sum(map(cost.get, tests)), 5 + 4 * max(map(cost.get, tests), default=0)
+        command = [program, "--test-threads", "2", "--exact", *tests]
+        end = follow(command, tree, seconds, on_line, patience)
         if isinstance(end, str) and end not in ("no end", "deadlock"):
             return end
         if end != 0:
