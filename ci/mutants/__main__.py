@@ -84,7 +84,9 @@ def run(arguments):
     for stage in STAGES[: STAGES.index(arguments.until) + 1]:
         due = first_stage() if stage == "tests" else (m for m in taken if is_due(known.get(m.row), stage))
         base = baseline(workers[0], stage) | {"seconds": arguments.seconds}
-        workers += [Worker(snapshot, workers[0]) for _ in range(len(workers), arguments.jobs)]
+        workers += [Worker(snapshot) for _ in range(len(workers), arguments.jobs)]
+        for worker in workers:
+            worker.seed(stage, workers[0])
         run_stage(stage, due, workers, notes, base)
     write_table(snapshot.files, known, listed_of(snapshot))
     return True

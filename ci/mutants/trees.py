@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 
-from paths import ROOT, STAGES, WORK, write
+from paths import ROOT, WORK, write
 from source import digest, protocol_files
 
 COPIED = [".cargo", "Cargo.lock", "Cargo.toml", "README.md", "examples", "loom-tests", "proofs", "src", "tests"]
@@ -71,7 +71,7 @@ class Snapshot:
 class Worker:
     """A copy of the tree, with a target directory for each stage. Each is used by one process at a time."""
 
-    def __init__(self, snapshot, like=None):
+    def __init__(self, snapshot):
         self.snapshot, self.home = snapshot, self.free_home()
         joined = tempfile.TemporaryDirectory(dir=WORK, prefix="joined-")
         copy_tree(pathlib.Path(joined.name), snapshot.tree)
@@ -79,9 +79,6 @@ class Worker:
         # What is there already as it should be is not written again, so cargo need not build it again.
         self.tree = self.home / "tree"
         copy_tree(self.tree, pathlib.Path(joined.name))
-        for stage in STAGES:
-            if like and (like.home / stage).exists() and not (self.home / stage).exists():
-                shutil.copytree(like.home / stage, self.home / stage, symlinks=True)
 
     def free_home(self):
         for number in itertools.count():
@@ -93,6 +90,11 @@ class Worker:
                 return home
             except BlockingIOError:
                 self.lock.close()
+
+    def seed(self, stage, other):
+        """Takes over what another worker has built for a stage: what the tree depends on is built once."""
+        if self is not other and not (self.home / stage).exists():
+            shutil.copytree(other.home / stage, self.home / stage, symlinks=True)
 
     def build(self, stage):
         """Builds the program of a stage. Gives it and None, or None and what the compiler says."""
