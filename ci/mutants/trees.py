@@ -52,12 +52,20 @@ def join_tests(tree):
     write(tree / "src/joined_tests.rs", "".join(modules).encode())
 
 
+def scratch_folder():
+    """A folder that goes with this process. Those of processes that were killed go now."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    for old in WORK.glob("scratch-*"):
+        if not pathlib.Path("/proc", old.name.split("-")[1]).exists():
+            shutil.rmtree(old, ignore_errors=True)
+    return tempfile.TemporaryDirectory(dir=WORK, prefix=f"scratch-{os.getpid()}-")
+
+
 class Snapshot:
     """The tree as it was when this process began. What is changed meanwhile does not disturb it."""
 
     def __init__(self):
-        WORK.mkdir(parents=True, exist_ok=True)
-        self.folder = tempfile.TemporaryDirectory(dir=WORK, prefix="snapshot-")
+        self.folder = scratch_folder()
         self.tree = pathlib.Path(self.folder.name)
         copy_tree(self.tree, ROOT)
         self.files = {file: digest(file, self.tree) for file in protocol_files(self.tree)}
@@ -73,7 +81,7 @@ class Worker:
 
     def __init__(self, snapshot):
         self.snapshot, self.home = snapshot, self.free_home()
-        joined = tempfile.TemporaryDirectory(dir=WORK, prefix="joined-")
+        joined = scratch_folder()
         copy_tree(pathlib.Path(joined.name), snapshot.tree)
         join_tests(pathlib.Path(joined.name))
         # What is there already as it should be is not written again, so cargo need not build it again.
