@@ -60,7 +60,7 @@ def write_table(files, known, listed):
         by_stage = [sum(line["stage"] == stage for line in killed) for stage in STAGES]
         return [len(lines), len(killed), *by_stage, len(lines) - len(killed)]
 
-    rows = [[f"`{file}`", f"`{code}`", listed[file], *counts(by_file[file])] for file, code in files.items()]
+    rows = [[file, f"`{code}`", listed[file], *counts(by_file[file])] for file, code in files.items()]
     total = ["all", "", sum(listed.values()), *counts([line for lines in by_file.values() for line in lines])]
     share = 100 * total[4] / max(total[3], 1)
     why = reasons()
@@ -99,7 +99,7 @@ def check(_):
     """Whether the table speaks of the present code, and each survivor has a reason."""
     lines = TABLE.read_text().splitlines() if TABLE.exists() else []
     split = lines.index("## Survivors") if "## Survivors" in lines else len(lines)
-    spoken = {cells(line)[0].strip("`"): cells(line) for line in lines[:split] if line.startswith("| `")}
+    spoken = {cells(line)[0]: cells(line) for line in lines[:split] if line.startswith("| src/")}
     survivors = {cells(line)[0]: cells(line) for line in lines[split:] if line.startswith("| src/")}
     judged = sum(int(row[3]) for row in spoken.values())
     files, why = {file: digest(file) for file in protocol_files()}, reasons()
