@@ -56,6 +56,8 @@ const LINES: u32 = 4;
 const STRIPES: usize = if IS_MODELLED { 1 } else { 64 };
 
 const TAG_BITS: usize = 8;
+/// The bits of a hash that make the tag. In a model none, so that all ids have one tag.
+const TAG_MASK: u64 = if IS_MODELLED { 0 } else { (1 << TAG_BITS) - 1 };
 /// The lowest bit of the tag of each place, and the highest.
 const LOWEST: u64 = if IS_MODELLED { 1 } else { 0x0001_0101_0101_0101 };
 const HIGHEST: u64 = LOWEST << (TAG_BITS - 1);
@@ -213,7 +215,12 @@ impl Aliases {
         let words: &[AtomicU64; BUCKET] = self.buckets.get(self.skip + bucket * BUCKET..)?.first_chunk()?;
         let (tags, places) = words.split_first()?;
         let stripe = self.stripes.get(bucket % STRIPES)?;
-        Some(Bucket { tags, places: places.first_chunk()?, tag: (hash >> OVERFLOW_SHIFT).max(1), stripe })
+        Some(Bucket {
+            tags,
+            places: places.first_chunk()?,
+            tag: (hash >> OVERFLOW_SHIFT & TAG_MASK).max(1),
+            stripe,
+        })
     }
 
     #[inline(always)]
