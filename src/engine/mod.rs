@@ -14,10 +14,10 @@ use crossbeam_utils::CachePadded;
 use crate::cell::table::{Place, Table};
 use crate::cell::{Cell, Reading, ReadingWords};
 use crate::engine::keeper::Upkeep;
+use crate::index::aliases::{Alias, Peek};
 use crate::index::counts::Tally;
 use crate::index::feed::{Event, Feed, Subject};
-use crate::index::names::{Named, Sight};
-use crate::index::registry::{Alias, Registry};
+use crate::index::registry::Registry;
 use crate::index::roster::Roster;
 use crate::model::clock::{Clock, Pulse, Stamp};
 use crate::model::id::{Address, Mint, TaskId};
@@ -113,7 +113,7 @@ impl Engine {
     /// The poll of an id whose line did not show its task at first sight.
     #[inline(never)]
     fn poll_slow(&self, id: TaskId) -> Option<Found> {
-        if id.has_address_form() { self.poll_minted_slow(id) } else { self.look_for_name(id) }
+        if id.has_address_form() { self.poll_minted_slow(id) } else { self.poll_foreign(id) }
     }
 
     /// The poll of an id that has the form of a minted one: its task is gone, or its word has just changed, or
@@ -125,30 +125,31 @@ impl Engine {
         {
             return Some(Found { epoch: self.incarnation, words });
         }
-        if self.registry.may_be_foreign(id) { self.look_for_name(id) } else { None }
+        if self.registry.may_be_foreign(id) { self.poll_foreign(id) } else { None }
     }
 
-    /// The poll of a client's id: by what is written of it to another line.
+    /// The poll of a client's id: by the index to another line.
     #[inline(never)]
-    fn look_for_name(&self, id: TaskId) -> Option<Found> {
-        match self.registry.sight(id) {
-            Sight::Nobody => None,
-            Sight::Unclear => self.look_up(id),
-            Sight::Named(Named { address, tenancy }) => {
+    fn poll_foreign(&self, id: TaskId) -> Option<Found> {
+        match self.registry.peek_alias(id) {
+            Peek::Nobody => None,
+            Peek::Unclear => self.poll_foreign_slow(id),
+            Peek::Alias(Alias { address, tenancy }) => {
                 match self.table.cell(address.slot).and_then(|cell| cell.try_read_at(address)) {
                     Some(reading) => Some(Found { epoch: self.epoch(tenancy), words: reading.into_words() }),
-                    None => self.look_up(id),
+                    None => self.poll_foreign_slow(id),
                 }
             }
         }
     }
 
-    /// The poll of a client's id through the DashMap.
+    /// The poll of a client's id that one look has not found.
     #[cold]
-    fn look_up(&self, id: TaskId) -> Option<Found> {
-        let alias = self.registry.alias(id)?;
-        let reading = self.table.cell(alias.key.slot())?.read(alias.key)?;
-        Some(Found { epoch: self.epoch(alias.tenancy), words: reading.into_words() })
+    fn poll_foreign_slow(&self, id: TaskId) -> Option<Found> {
+        self.registry.find_alias(id, |Alias { address, tenancy }| {
+            let words = self.table.cell(address.slot)?.read_slow(self.tenant(address)?)?;
+            Some(Found { epoch: self.epoch(tenancy), words })
+        })
     }
 
     /// The poll of a task whose line is known.
@@ -214,12 +215,21 @@ impl Engine {
 
     /// The record of a task that is in the store.
     pub(crate) fn find(&self, id: TaskId) -> Option<Arc<Record>> {
-        let of_alias = || self.registry.alias(id).and_then(|alias| self.registry.find(alias.key));
-        if id.has_address_form() {
-            self.registry.find(id).filter(|record| record.foreign().is_none()).or_else(of_alias)
-        } else {
-            of_alias()
+        if let Some(record) = self.find_minted(id) {
+            return Some(record);
         }
+        self.foreign_key(id).and_then(|key| self.registry.find(key))
+    }
+
+    fn find_minted(&self, id: TaskId) -> Option<Arc<Record>> {
+        let record = id.has_address_form().then(|| self.registry.find(id)).flatten();
+        record.filter(|record| record.foreign().is_none())
+    }
+
+    /// The minted id of the task that has the client's id `id`.
+    fn foreign_key(&self, id: TaskId) -> Option<TaskId> {
+        let key = || self.registry.find_alias(id, |alias| self.tenant(alias.address));
+        if self.registry.may_be_foreign(id) { key() } else { None }
     }
 
     /// Why a poll of `id` found nothing (I11).
@@ -227,18 +237,14 @@ impl Engine {
     /// An id whose tag verifies was minted here: nobody else can make one. So if it has no task it is
     /// gone, and nothing needs to be remembered of it.
     pub(crate) fn absent(&self, id: TaskId) -> Absent {
-        let key = self.registry.alias(id).map_or(id, |alias| alias.key);
-        if !self.mint.verifies(key) {
+        if !self.mint.verifies(id) {
+            // Never here, or a client's, of which nothing is kept.
             return Absent::Unknown;
         }
-        let Some(cell) = self.table.cell(key.slot()) else { return Absent::Gone(None) };
+        let Some(cell) = self.table.cell(id.slot()) else { return Absent::Gone(None) };
         let word = cell.word();
-        if !cell.is_stamped(key) {
+        if !cell.is_stamped(id) {
             return Absent::Gone(None);
-        }
-        if !word.is_vacant() {
-            // A client's id, taken into use since the poll: when it was polled, nothing was known of it.
-            return Absent::Unknown;
         }
         // If the word is the same before and after, the stamp in between was the one that goes with it.
         Absent::Gone(if cell.word() == word { word.gone_reason() } else { None })
@@ -278,7 +284,7 @@ impl Engine {
     pub(crate) fn create(&self, mut new: NewTask) -> Result<Arc<Record>, CreateError> {
         new.check(&self.limits)?;
         if let Some(id) = new.id
-            && (self.mint.verifies(id) || self.registry.alias(id).is_some_and(|alias| !self.is_over(&alias)))
+            && (self.mint.verifies(id) || self.foreign_key(id).is_some())
         {
             return Err(CreateError::DuplicateId(id));
         }
@@ -338,22 +344,16 @@ impl Engine {
     }
 
     /// Takes a client's id into use, for the task `key`. Its tenancy is drawn while nobody else can claim
-    /// the id: so who comes later has the greater one, and the greater versions (I5).
+    /// the id: so who comes later has the greater one, and the greater versions (I5). An id whose task is gone,
+    /// so that no poll finds it, is free, though who removes it may not have released the id yet.
     fn claim(&self, foreign: &ForeignId, key: TaskId) -> bool {
-        let alias = || {
-            // Relaxed: it hands out numbers that only have to grow, and the map's lock orders who draws them.
+        let draw = || {
+            // Relaxed: it hands out numbers that only have to grow, and the lock of the claims orders who draws them.
             let tenancy = self.tenancies.fetch_add(1, Ordering::Relaxed);
             foreign.claimed(tenancy);
-            Alias { key, tenancy }
+            tenancy
         };
-        self.registry.claim(foreign.id, alias, |alias| self.is_over(alias))
-    }
-
-    /// Whether the task that a client's id stands for is gone, so that no poll finds it and the id is free,
-    /// though who removes it may not have released the id yet. By the tenant, and not by the word alone: if
-    /// the alias was read from the map a moment ago, the line may have been let go and taken since.
-    fn is_over(&self, alias: &Alias) -> bool {
-        !self.is_alive(alias.key.address())
+        self.registry.claim(foreign.id, key.address(), draw, |address| !self.is_alive(address))
     }
 
     /// Takes back a task whose id nobody has been told, because its own id was taken in the meantime.
@@ -385,10 +385,11 @@ impl Engine {
             self.feed.note(self.subject(record), Event::Gone(why, status), wakes);
         }
         drop(cold);
-        // The entry lets go of the line; the line is free when the handles have, too (I7).
+        // The entry lets go of the line; the line is free when the handles have, and the caller, too (I7): until
+        // then nobody else can claim an id for its slot.
         drop(self.registry.remove(record.key()));
         if let Some(foreign) = record.foreign() {
-            self.registry.release(foreign.id, record.key());
+            self.registry.release(foreign.id, record.key().address());
         }
         self.tally.shift(Some(status.state()), None);
         Ok(status)
@@ -422,18 +423,19 @@ mod tests {
 
     // A create that had read the alias just before its task went called the id a duplicate.
     #[test]
-    fn i7_an_alias_is_over_also_when_its_line_has_the_next_tenant() {
+    fn i7_a_tenant_is_gone_also_when_its_line_has_the_next_one() {
         let store = Store::builder().capacity(1).build().unwrap();
         let id = TaskId::from_u128(7);
         let mut task = store.create(NewTask::new("first").id(id)).unwrap();
-        let alias = store.engine.registry.alias(id).unwrap();
-        assert!(!store.engine.is_over(&alias));
+        let alias = store.engine.registry.find_alias(id, Some).unwrap();
+        let is_alive = || store.engine.is_alive(alias.address);
+        assert!(is_alive());
         task.cancel().unwrap();
-        assert!(!store.engine.is_over(&alias), "it has ended, but is there");
+        assert!(is_alive(), "it has ended, but is there");
         let _ = store.remove(id).unwrap();
-        assert!(store.engine.is_over(&alias));
+        assert!(!is_alive());
         drop(task);
         let _next = store.create(NewTask::new("next")).unwrap();
-        assert!(store.engine.is_over(&alias));
+        assert!(!is_alive());
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! `engine/` and `store/` use it. It uses `record/` and what lies below.
 
+pub(crate) mod aliases;
 pub(crate) mod counts;
 pub(crate) mod feed;
-pub(crate) mod names;
 pub(crate) mod registry;
 pub(crate) mod roster;

@@ -1,11 +1,11 @@
-//! The book of record: a DashMap whose entries own the tasks' lines, and the clients' ids beside it, which
-//! are written down once more where a poll finds them without a lock (`names.rs`).
+//! The index by id: a DashMap whose entries own the tasks' lines, and the index of the clients' ids beside it
+//! (`aliases.rs`).
 //!
 //! Guards never leave this file, and nothing of a user's runs under one: entries are cloned or taken
 //! out, and dropped by the caller.
 
-use crate::index::names::{Named, Names, Sight};
-use crate::model::id::TaskId;
+use crate::index::aliases::{Alias, Aliases, Peek};
+use crate::model::id::{Address, TaskId};
 use crate::record::Record;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
@@ -14,47 +14,26 @@ use dashed::Map;
 #[cfg(inflight_loom)]
 use modelled::Map;
 
-/// What a client's id stands for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Alias {
-    /// The minted id of the same task.
-    pub(crate) key: TaskId,
-    pub(crate) tenancy: u64,
-}
-
-/// What came of claiming a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Claim {
-    /// It was free.
-    New,
-    /// It was another's, who was over.
-    Inherited,
-    /// It is another's.
-    Taken,
-}
-
 pub(crate) struct Registry {
     tasks: Map<Arc<Record>>,
-    aliases: Map<Alias>,
-    names: Names,
+    aliases: Aliases,
     /// How many aliases have the form of a minted id. While there are none, a minted id that its line
     /// does not know need not be looked for.
     disguised: AtomicU64,
 }
 
 impl Registry {
-    /// The books of a store with so many lines; `None` if there is no memory for them.
+    /// The index of a store with so many lines; `None` if there is no memory for it.
     pub(crate) fn new(lines: u32) -> Option<Self> {
-        let names = Names::new(lines)?;
-        Some(Self { tasks: Map::new(), aliases: Map::new(), names, disguised: AtomicU64::new(0) })
+        Some(Self { tasks: Map::new(), aliases: Aliases::new(lines)?, disguised: AtomicU64::new(0) })
     }
 
     pub(crate) fn insert(&self, record: &Arc<Record>) {
-        self.tasks.claim(record.key(), || Arc::clone(record), |_| false);
+        self.tasks.insert(record.key(), Arc::clone(record));
     }
 
     pub(crate) fn remove(&self, key: TaskId) -> Option<Arc<Record>> {
-        self.tasks.remove_if(key, |_| true)
+        self.tasks.remove(key)
     }
 
     /// The record of the task with this minted id.
@@ -62,37 +41,30 @@ impl Registry {
         self.tasks.get(key)
     }
 
-    /// Gives `id` to the alias that is made while nobody else can claim it; `false` if it is taken, and
-    /// not by one that `is_over`: gone, though who took it out of the store has not released the id yet.
+    /// Gives the client's id `id` to the tenant at `address`, as [`Aliases::claim`] does.
     pub(crate) fn claim(
         &self,
         id: TaskId,
-        alias: impl FnOnce() -> Alias,
-        is_over: impl Fn(&Alias) -> bool,
+        address: Address,
+        draw: impl FnOnce() -> u64,
+        is_over: impl Fn(Address) -> bool,
     ) -> bool {
         if id.has_address_form() {
             // Relaxed: counted before the alias can be found. Who was told of the id after this, by
             // whatever means that order the two, sees the count.
             self.disguised.fetch_add(1, Ordering::Relaxed);
         }
-        let written = || {
-            let alias = alias();
-            self.names.write(id, Named { address: alias.key.address(), tenancy: alias.tenancy });
-            alias
-        };
-        let claim = self.aliases.claim(id, written, is_over);
-        if claim != Claim::New {
-            self.forget_disguise(id); // Not counted at all, or counted for the one before.
-        }
-        claim != Claim::Taken
-    }
-
-    /// Takes `id` back from the task `key`, if it is still that task's.
-    pub(crate) fn release(&self, id: TaskId, key: TaskId) {
-        self.names.wipe(id, key.address());
-        if self.aliases.remove_if(id, |alias| alias.key == key).is_some() {
+        let is_claimed = self.aliases.claim(id, address, draw, is_over);
+        if !is_claimed {
             self.forget_disguise(id);
         }
+        is_claimed
+    }
+
+    /// Takes `id` back from the tenant at `address`, once, as [`Aliases::release`] does.
+    pub(crate) fn release(&self, id: TaskId, address: Address) {
+        self.aliases.release(id, address);
+        self.forget_disguise(id);
     }
 
     fn forget_disguise(&self, id: TaskId) {
@@ -110,16 +82,15 @@ impl Registry {
         !id.has_address_form() || self.disguised.load(Ordering::Relaxed) != 0
     }
 
-    /// What is written of the client's id `id`, without a look into the map.
+    /// One look for what the client's id `id` stands for.
     #[inline(always)]
-    pub(crate) fn sight(&self, id: TaskId) -> Sight {
-        self.names.find(id)
+    pub(crate) fn peek_alias(&self, id: TaskId) -> Peek {
+        self.aliases.peek(id)
     }
 
-    /// What the client's id `id` stands for.
-    #[inline]
-    pub(crate) fn alias(&self, id: TaskId) -> Option<Alias> {
-        if self.may_be_foreign(id) { self.aliases.get(id) } else { None }
+    /// What `look` finds at what the client's id `id` stands for, as [`Aliases::find`] does.
+    pub(crate) fn find_alias<T>(&self, id: TaskId, look: impl Fn(Alias) -> Option<T>) -> Option<T> {
+        self.aliases.find(id, look)
     }
 }
 
@@ -131,9 +102,8 @@ impl std::fmt::Debug for Registry {
 
 #[cfg(not(inflight_loom))]
 mod dashed {
-    use super::Claim;
     use crate::model::id::TaskId;
-    use crate::sync::{DashMap, Entry, dash_map};
+    use crate::sync::{DashMap, dash_map};
 
     pub(super) struct Map<V>(DashMap<TaskId, V>);
 
@@ -142,31 +112,15 @@ mod dashed {
             Self(dash_map())
         }
 
-        /// Inserts, unless the key is there and its value not over. Only plain values are replaced: nothing
-        /// of a user's is dropped here.
-        pub(super) fn claim(
-            &self,
-            key: TaskId,
-            value: impl FnOnce() -> V,
-            is_over: impl Fn(&V) -> bool,
-        ) -> Claim {
+        /// Inserts; the key is new.
+        pub(super) fn insert(&self, key: TaskId, value: V) {
             note();
-            match self.0.entry(key) {
-                Entry::Occupied(mut entry) if is_over(entry.get()) => {
-                    entry.insert(value());
-                    Claim::Inherited
-                }
-                Entry::Occupied(_) => Claim::Taken,
-                Entry::Vacant(entry) => {
-                    entry.insert(value());
-                    Claim::New
-                }
-            }
+            self.0.insert(key, value);
         }
 
-        pub(super) fn remove_if(&self, key: TaskId, condition: impl Fn(&V) -> bool) -> Option<V> {
+        pub(super) fn remove(&self, key: TaskId) -> Option<V> {
             note();
-            self.0.remove_if(&key, |_, value| condition(value)).map(|(_, value)| value)
+            self.0.remove(&key).map(|(_, value)| value)
         }
 
         pub(super) fn get(&self, key: TaskId) -> Option<V> {
@@ -188,7 +142,6 @@ mod dashed {
 mod modelled {
     use std::collections::HashMap;
 
-    use super::Claim;
     use crate::model::id::TaskId;
     use crate::sync::{Mutex, lock};
 
@@ -199,25 +152,12 @@ mod modelled {
             Self(Mutex::new(HashMap::new()))
         }
 
-        pub(super) fn claim(
-            &self,
-            key: TaskId,
-            value: impl FnOnce() -> V,
-            is_over: impl Fn(&V) -> bool,
-        ) -> Claim {
-            let mut map = lock(&self.0);
-            let claim = match map.get(&key) {
-                Some(value) if is_over(value) => Claim::Inherited,
-                Some(_) => return Claim::Taken,
-                None => Claim::New,
-            };
-            map.insert(key, value());
-            claim
+        pub(super) fn insert(&self, key: TaskId, value: V) {
+            lock(&self.0).insert(key, value);
         }
 
-        pub(super) fn remove_if(&self, key: TaskId, condition: impl Fn(&V) -> bool) -> Option<V> {
-            let mut map = lock(&self.0);
-            if map.get(&key).is_some_and(condition) { map.remove(&key) } else { None }
+        pub(super) fn remove(&self, key: TaskId) -> Option<V> {
+            lock(&self.0).remove(&key)
         }
 
         pub(super) fn get(&self, key: TaskId) -> Option<V> {

@@ -48,8 +48,6 @@ mod threaded {
 
     use std::sync::atomic::AtomicUsize;
 
-    pub(crate) use dashmap::mapref::entry::Entry;
-
     pub(crate) type DashMap<K, V> = dashmap::DashMap<K, V, foldhash::quality::RandomState>;
 
     pub(crate) fn dash_map<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {

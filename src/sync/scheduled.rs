@@ -7,7 +7,6 @@ pub(crate) use shuttle::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 pub(crate) use shuttle::sync::{Arc, Mutex, MutexGuard};
 pub(crate) use shuttle::thread;
 pub(crate) use shuttle_dashmap::DashMap;
-pub(crate) use shuttle_dashmap::mapref::entry::Entry;
 
 pub(crate) fn dash_map<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {
     DashMap::new()

@@ -1,6 +1,6 @@
 //! Lines and ids that are used again (I7), and what is told of those who went (I11).
 
-use inflight::{Absent, CreateError, Finish, GoneReason, NewTask, State, Store, Task, TaskId};
+use inflight::{Absent, CreateError, Finish, GoneReason, NewTask, State, Status, Store, Task, TaskId};
 use loom::thread;
 
 use super::models;
@@ -21,9 +21,14 @@ models![
     i7_a_clients_id_is_released_and_claimed,
     i7_a_poll_of_a_clients_id_against_its_creation large,
     i5_a_poll_of_a_clients_id_against_its_next_use large,
+    i5_a_poll_of_a_clients_id_against_its_next_use_on_the_same_line large,
     i7_a_poll_of_a_clients_id_against_another large,
-    i7_two_clients_ids_and_room_for_one_name large,
-    i7_a_third_clients_id_and_the_full_book,
+    i7_a_poll_of_a_clients_id_with_another_low_half large,
+    i7_a_poll_of_a_clients_id_with_another_high_half large,
+    i7_a_clients_id_that_is_gone_is_gone_for_its_handle,
+    i7_an_overflowed_clients_id_that_is_gone_is_gone_for_its_handle,
+    i7_two_clients_ids_and_a_place_for_one large,
+    i7_a_late_release_against_two_more_uses large,
     i11_a_lookup_against_a_removal,
     i11_a_stale_lookup_against_reuse large,
 ];
@@ -354,14 +359,37 @@ fn i5_a_poll_of_a_clients_id_against_its_next_use() {
     assert!(one == Some(last) || two != Some(last), "it was gone");
 }
 
-/// I7. A client's id is polled while its task is removed, and another client's takes its line and the place
-/// of its name: it finds its own task as it was, or nothing.
-fn i7_a_poll_of_a_clients_id_against_another() {
+/// I5, I7. The same, where the next use is on the same line: no status of the first task has the versions of
+/// the second.
+fn i5_a_poll_of_a_clients_id_against_its_next_use_on_the_same_line() {
     let (store, clock) = store(1);
     let task = ended_as(&store, CLIENTS);
     let last = task.status().unwrap();
     clock.advance(STEP);
-    let other = TaskId::from_u128(8);
+    let worker = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let _ = store.remove(CLIENTS).unwrap();
+            drop(task);
+            store.create(NewTask::new("second").id(CLIENTS).total(90)).unwrap()
+        })
+    };
+    let poller = {
+        let store = store.clone();
+        thread::spawn(move || store.get(CLIENTS))
+    };
+    let second = worker.join().unwrap();
+    let status = poller.join().unwrap();
+    assert!(status.is_none_or(|status| status == last || Some(status) == second.status()), "{status:?}");
+}
+
+/// A client's id is polled while its task is removed, and `other` takes its line and its place in the index: gives
+/// the last status of the first task, what the poll of `polled` found, and the status of the second task.
+fn polled_while_another_comes(polled: TaskId, other: TaskId) -> (Status, Option<Status>, Option<Status>) {
+    let (store, clock) = store(1);
+    let task = ended_as(&store, CLIENTS);
+    let last = task.status().unwrap();
+    clock.advance(STEP);
     let worker = {
         let store = store.clone();
         thread::spawn(move || {
@@ -372,19 +400,70 @@ fn i7_a_poll_of_a_clients_id_against_another() {
     };
     let poller = {
         let store = store.clone();
-        thread::spawn(move || (store.get(other), store.get(CLIENTS)))
+        thread::spawn(move || store.get(polled))
     };
     let second = worker.join().unwrap();
-    let (of_second, of_first) = poller.join().unwrap();
-    assert!(of_first.is_none_or(|status| status == last), "{of_first:?}");
-    assert!(of_second.is_none_or(|status| Some(status) == second.status()), "{of_second:?}");
-    assert!(of_second.is_none() || of_first.is_none(), "it was gone");
     assert_eq!((store.get(other), store.get(CLIENTS)), (second.status(), None));
+    (last, poller.join().unwrap(), second.status())
 }
 
-/// I7. Two tasks with clients' ids are created at a time, where there is room for one name: both are found,
-/// and each until it is removed.
-fn i7_two_clients_ids_and_room_for_one_name() {
+/// I7. The id of the first task finds that task as it was, or nothing.
+fn i7_a_poll_of_a_clients_id_against_another() {
+    let (last, found, _) = polled_while_another_comes(CLIENTS, TaskId::from_u128(8));
+    assert!(found.is_none_or(|status| status == last), "{found:?}");
+}
+
+/// I7. The id of the second task, which differs in its low half, finds that task, or nothing.
+fn i7_a_poll_of_a_clients_id_with_another_low_half() {
+    let other = TaskId::from_u128(8);
+    let (_, found, second) = polled_while_another_comes(other, other);
+    assert!(found.is_none() || found == second, "{found:?}");
+}
+
+/// I7. The same, where the ids differ in the high half.
+fn i7_a_poll_of_a_clients_id_with_another_high_half() {
+    let other = TaskId::from_u128(CLIENTS.as_u128() | 1 << 127);
+    let (_, found, second) = polled_while_another_comes(other, other);
+    assert!(found.is_none() || found == second, "{found:?}");
+}
+
+/// Whoever does not find `task` by its client's id does not find it by its handle, either.
+fn gone_for_its_handle(store: &Store, task: Task) {
+    let id = task.id();
+    let remover = {
+        let store = store.clone();
+        thread::spawn(move || store.remove(id).unwrap())
+    };
+    let poller = {
+        let store = store.clone();
+        thread::spawn(move || {
+            if store.get(id).is_none() {
+                assert_eq!(task.status(), None, "it was gone");
+            }
+        })
+    };
+    let _ = remover.join().unwrap();
+    poller.join().unwrap();
+}
+
+/// I7. A task is removed while it is polled by its client's id and then by its handle.
+fn i7_a_clients_id_that_is_gone_is_gone_for_its_handle() {
+    let (store, _clock) = store(1);
+    let task = ended_as(&store, CLIENTS);
+    gone_for_its_handle(&store, task);
+}
+
+/// I7. The same, where another client's id has the only place.
+fn i7_an_overflowed_clients_id_that_is_gone_is_gone_for_its_handle() {
+    let (store, _clock) = store(2);
+    let _other = store.create(NewTask::new("other").id(TaskId::from_u128(8))).unwrap();
+    let task = ended_as(&store, CLIENTS);
+    gone_for_its_handle(&store, task);
+}
+
+/// I7. Two tasks with clients' ids are created at a time, where there is a place for one: both are found, and each
+/// until it is removed.
+fn i7_two_clients_ids_and_a_place_for_one() {
     let (store, _clock) = store(2);
     let ids = [CLIENTS, TaskId::from_u128(8)];
     let other = {
@@ -403,29 +482,33 @@ fn i7_two_clients_ids_and_room_for_one_name() {
     assert_eq!(ids.map(|id| store.get(id)), [task.status(), None]);
 }
 
-/// I7. A third client's id has its name in the full book, which is used for the first time: whoever is ordered
-/// after that finds it, while another that had no place goes.
-fn i7_a_third_clients_id_and_the_full_book() {
+/// I7. A client's id is used a second and a third time while whoever removed its first task has yet to release it:
+/// the late release takes the id from neither.
+fn i7_a_late_release_against_two_more_uses() {
     let (store, _clock) = store(3);
-    let [first, second, third] = [7, 8, 9].map(TaskId::from_u128);
-    let _first = store.create(NewTask::new("first").id(first)).unwrap();
-    let mut crowded = store.create(NewTask::new("second").id(second)).unwrap();
-    crowded.cancel().unwrap();
-    let creator = {
+    let first = ended_as(&store, CLIENTS);
+    let remover = {
         let store = store.clone();
-        thread::spawn(move || store.create(NewTask::new("third").id(third)).unwrap())
+        thread::spawn(move || store.remove(CLIENTS).unwrap())
     };
-    let before = store.get(third);
-    let _ = store.remove(second).unwrap();
-    assert_eq!(store.get(second), None);
-    let after = store.get(third);
-    assert!(before.is_none() || after.is_some(), "it was there");
-    let task = creator.join().unwrap();
-    assert_eq!(
-        [first, second, third].map(|id| store.get(id).map(|status| status.id())),
-        [Some(first), None, Some(third)]
-    );
-    assert_eq!(store.get(third), task.status());
+    let user = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let mut second = store.create(NewTask::new("second").id(CLIENTS)).ok()?;
+            assert_eq!(store.get(CLIENTS), second.status());
+            second.cancel().unwrap();
+            let _ = store.remove(CLIENTS).unwrap();
+            let third = store.create(NewTask::new("third").id(CLIENTS)).unwrap();
+            assert_eq!(store.get(CLIENTS), third.status());
+            Some(third)
+        })
+    };
+    let _ = remover.join().unwrap();
+    if let Some(third) = user.join().unwrap() {
+        assert_eq!(store.get(CLIENTS), third.status());
+        assert!(store.create(NewTask::new("fourth").id(CLIENTS)).is_err());
+    }
+    drop(first);
 }
 
 /// I11. A lookup races with a removal: it finds the task, or that it is gone, but never that it was never
