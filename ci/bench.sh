@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Benches that do not run any more are found when they are needed, which is too late: so each criterion
-# bench makes one trial run, and the report runs at its smallest size, with all its checks. No time is
-# judged.
+# Each criterion bench makes one trial run, and the report runs at its smallest size, with all its checks, so
+# that a bench that no longer runs is found before it is needed. Times are not judged.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What the hot calls cost, in figures that do not hang on the machine's load: how many operations on
-# shared memory each does (exactly as proofs/budgets.txt has it), and how many instructions it takes under
-# callgrind (at most 10 % more than in proofs/instructions.txt).
+# What the hot calls cost, in figures that do not depend on the machine's load: how many operations on shared
+# memory each does (exactly as in proofs/budgets.txt), and how many instructions it takes under callgrind (at
+# most 10 % more than in proofs/instructions.txt).
 #
 #     ci/budget.sh            compares; the whole of it, about 30 s with the builds on 2 cores
 #     ci/budget.sh record     writes both tables as they are now

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# rustfmt leaves every file as it is.
+# rustfmt changes no file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --all --check

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The counting itself: what a job prints is counted right, and a failure cannot get lost.
+# Tests the counting of the results: each job's output is counted right, and no failure is lost.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . ci/lib/report.sh
@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.." || exit
 counts() { # "PASSED FAILED" LOG
     local found
     found=$(count_results <(printf '%b' "$2"))
-    [ "$found" = "$1" ] || { echo "of '$2' it counts $found, not $1"; return 1; }
+    [ "$found" = "$1" ] || { echo "in '$2' it counts $found, not $1"; return 1; }
 }
 fails() { # COMMAND...: succeeds if the command fails
     ! "$@"
@@ -34,9 +34,9 @@ check "results of several programs add up" counts "19 2" "running 9 tests\n$good
 check "a test that is ignored has failed" counts "5 3" "$ignored"
 check "colours do not matter" counts "12 0" "${good/ok/\\x1b[32mok\\x1b[m}"
 check "checks that are not Rust's are counted" counts "3 1" "ok this\nchecks: 3 passed, 1 failed\n"
-check "what is no result is not counted" counts "0 0" "test this ... ok\nall 5 passed, honestly\n"
+check "other output is not counted" counts "0 0" "test this ... ok\nall 5 passed, honestly\n"
 check "a check that succeeds is one passed" says "checks: 1 passed, 0 failed" a_report true
 check "a check that fails is one failed" says "checks: 0 passed, 1 failed" a_report false
-check "a report with a failure leaves with a failure" fails a_report false
+check "a report with a failure exits with a failure" fails a_report false
 check "an unknown job is refused" fails ci/test.sh no-such-job
 report

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Linearizability: what real threads call and are answered, recorded and checked against the sequential
+# Linearizability: the calls of real threads and the replies are recorded, and checked against the sequential
 # specification of a task.
 #
 #     ci/histories.sh              2,000 histories: about 5 s, and 15 s for the build

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The store's main job, as README.md gives it: on a tree made for the purpose, of which everything is
-# known beforehand, on a real one, and on what must be refused.
+# The store's main use, as README.md shows it: on a generated tree whose content is known, on a real one, and
+# on arguments that must be refused.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . ci/lib/report.sh
@@ -11,7 +11,7 @@ trap 'chmod -R u+rwx "$work"; rm -rf "$work"' EXIT
 
 # ---- the trees ----------------------------------------------------------------------------------------
 
-# 20,000 files from empty to 300 KB, and all that is no ordinary file with an ordinary name.
+# 20,000 files from empty to 300 KB, special files, and files with unusual names.
 grow() { # DIR
     mkdir -p "$1/empty" "$1"/{0..99}
     awk -v dir="$1" 'BEGIN {
@@ -50,7 +50,7 @@ has_files_and_bytes() { # OUT FILES BYTES
 }
 is_faultless() { # OUT
     is_equal torn 0 "$(field torn "$1")" && is_equal regressions 0 "$(field regressions "$1")" &&
-        { [ "$(field polls "$1")" -gt 0 ] || { echo "nobody polled"; return 1; }; }
+        { [ "$(field polls "$1")" -gt 0 ] || { echo "there were no polls"; return 1; }; }
 }
 leaves_with() { # CODE COMMAND...
     local expected=$1 code=0
@@ -67,21 +67,21 @@ run() { # OUT DIR OPTION...
     cargo run --quiet --release --locked --example hash_tree -- "$@" >"$out" || { local code=$?; cat "$out"; return $code; }
 }
 
-# ---- a tree of which everything is known --------------------------------------------------------------
+# ---- a tree whose content is known ---------------------------------------------------------------------
 
 tree=$work/tree out=$work/out
 grow "$tree"
 check "20,000 files are hashed" run "$out" "$tree" --sums "$work/sums"
 check "it ends with the summary" is_last_line_the_summary "$out"
-check "it has seen each file and byte" has_files_and_bytes "$out" "$(count "$tree")" "$(weigh "$tree")"
+check "each file and byte is counted" has_files_and_bytes "$out" "$(count "$tree")" "$(weigh "$tree")"
 check "no poll was torn or went back" is_faultless "$out"
 check "sha256sum finds the same hashes" sha256sum --check --quiet --strict "$work/sums"
-check "of each file there is one hash" is_equal hashes "$(count "$tree")" "$(wc -l <"$work/sums")"
+check "there is one hash per file" is_equal hashes "$(count "$tree")" "$(wc -l <"$work/sums")"
 cat "$out"
 
 # ---- what cannot be read is counted -------------------------------------------------------------------
 
-# Root can read everything, so this is done by somebody who is not.
+# Root can read everything, so another user runs this.
 unprivileged() {
     local binary=$work/hash_tree
     cp "$(cargo build --quiet --release --locked --example hash_tree --message-format json |
@@ -96,7 +96,7 @@ unprivileged() {
 secret=$work/secret
 mkdir -p "$secret/closed" && echo public >"$secret/public" && echo secret | tee "$secret/a" "$secret/b" >"$secret/closed/c"
 chmod 000 "$secret/a" "$secret/b" "$secret/closed"
-check "unreadable files do not make it fail" unprivileged "$secret"
+check "it does not fail because of unreadable files" unprivileged "$secret"
 check "they are counted as files" has_files_and_bytes "$out" 3 7
 check "with the system's error, directories too" grep -qE '3 × Permission denied' "$out"
 check "their tasks have failed" grep -qE '^tasks failed +3$' "$out"
@@ -104,22 +104,22 @@ cat "$out"
 
 # ---- what is refused ----------------------------------------------------------------------------------
 
-check "an empty directory is an easy job" run "$out" "$tree/empty"
-check "of no files" has_files_and_bytes "$out" 0 0
+check "an empty directory is accepted" run "$out" "$tree/empty"
+check "it has no files" has_files_and_bytes "$out" 0 0
 check "a directory that is not there is refused" leaves_with 2 run "$out" "$work/nowhere"
-check "a file is no directory" leaves_with 2 run "$out" "$tree/0/0"
+check "a file instead of a directory is refused" leaves_with 2 run "$out" "$tree/0/0"
 check "an unknown option is refused" leaves_with 2 run "$out" --fast
-# Files of the kernel's have no size to speak of until they are read.
+# Files of the kernel's report no useful size before they are read.
 check "a file of another size than listed makes it fail" leaves_with 1 run "$out" /proc/sys/kernel/random
 
 # ---- a real tree --------------------------------------------------------------------------------------
 
-# Any will do; the smaller of these that has 20,000 files, if either has.
+# Any tree will do: the smaller of these with 20,000 files, if there is one.
 real=/usr/share
 [ "$(count "$real")" -ge 20000 ] || real=/usr
 echo "the real tree is $real, of $(count "$real") files"
 check "a real tree is hashed" run "$out" "$real"
-check "it has seen each file of it" is_equal files "$(count "$real")" "$(field files "$out")"
+check "each file of it is counted" is_equal files "$(count "$real")" "$(field files "$out")"
 check "no poll of it was torn or went back" is_faultless "$out"
 cat "$out"
 report

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Every package has a licence that deny.toml allows, and comes from crates.io or this repository.
 #
-# That is what `cargo deny check licenses sources` would say, without the minutes that it takes to compile
-# cargo-deny; where that is installed, it is asked as well. Security advisories are not looked at: they
-# are a database that changes from day to day, and `cargo deny check advisories` fetches it.
+# This is what `cargo deny check licenses sources` checks, without the minutes to compile cargo-deny. If
+# cargo-deny is installed, it is run as well. Security advisories are not checked: they are in a database that
+# changes daily, and `cargo deny check advisories` fetches it.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . ci/lib/report.sh
 
 allowed=$(sed -n '/^allow = \[/,/^\]/s/^ *"\(.*\)",$/\1/p' deny.toml | jq -R . | jq -s .)
 
-# An SPDX expression is true if what is allowed satisfies it. AND binds stronger than OR.
+# An SPDX expression is true if the allowed licences satisfy it. AND binds stronger than OR.
 satisfies='
     def conjunctions: gsub("F AND [TF]|T AND F"; "F") | gsub("T AND T"; "T");
     def groups: gsub("\\((?<group>[TF]( OR [TF])*)\\)"; if .group | test("T") then "T" else "F" end);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Clippy without a warning, and the rules of the house that a grep can see.
+# Clippy without a warning, and the rules of this repository that a grep can check.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . ci/lib/report.sh
@@ -11,7 +11,7 @@ clippy() {
     cargo clippy --workspace --all-targets --locked -- -D warnings
 }
 
-# Only src/sync/ names atomics and the model checker, so that a model can stand in for all of them.
+# Only src/sync/ names atomics and the model checker, so that a model can replace all of them.
 names='(std|core)::sync::atomic|\bsync::\{[^}]*\batomic|\bloom::'
 only_sync_names_atomics() {
     local found
@@ -66,7 +66,7 @@ documents_name_what_is_there() {
         while IFS=: read -r document line path; do
             [ -e "$path" ] || echo "$document:$line: there is no $path"
         done
-        # Where links lead: in README.md from here, in links.md from the rendered page.
+        # The targets of links: in README.md from here, in links.md from the rendered page.
         sed -nE 's|^\[(.+)\]: (\.\./)*([^:]*)$|\1 \3|p' README.md src/guide/links.md | while read -r name path; do
             [ -e "${path##* }" ] || echo "[$name] leads to $path, which is not there"
         done)
@@ -90,7 +90,7 @@ scripts_parse() {
     done
 }
 
-check "clippy has nothing to say" clippy
+check "clippy has no warning" clippy
 check "only src/sync/ names atomics" only_sync_names_atomics
 check "no test is switched off" no_test_is_switched_off
 check "no source file is over 600 lines" files_are_short

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The service under load: prints the figures that docs/PERFORMANCE.md has. Not a check: on a machine that
-# does other things as well they say little, and the ratios more than the rates.
+# The service under load: prints the figures for docs/PERFORMANCE.md. It is not a check: on a machine with
+# other load, the rates mean little, and the ratios a little more.
 #
 #     ci/load.sh [SECONDS a run] [ROUNDS]
 #
@@ -33,8 +33,8 @@ start_service() {
     path=$(awk '/^path/ { print $2 }' "$work/addresses")
     pid=$(awk '/^pid/ { print $2 }' "$work/addresses")
 }
-# Requests a second, and the microseconds of processor time that the service spent on each: the second is
-# hardly touched by what else the machine does.
+# Requests a second, and the microseconds of processor time that the service spent on each. Other load on the
+# machine hardly affects the second figure.
 ticks() { awk '{ print $14 + $15 }' "/proc/$pid/stat"; }
 run() { # URL [HEADER]
     local before
@@ -56,7 +56,7 @@ start_service
 etag=$(curl -sI "$service$path" | tr -d '\r' | awk 'tolower($1) == "etag:" { print $2 }')
 echo "machine: $(nproc) cores, load $(cut -d' ' -f1-3 /proc/loadavg); wrk -t 1 -c 32, ${seconds} s, $rounds rounds"
 echo "body: $(awk '/^bytes/ { print $2 }' "$work/addresses") bytes"
-# One after the other in each round, so that what else the machine does meets all three.
+# In turn in each round, so that other load on the machine affects all three.
 for round in $(seq "$rounds"); do
     read -r bare_rate bare_cpu < <(run "$bare$path")
     read -r poll_rate poll_cpu < <(run "$service$path")

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Explores the models of the store's races (loom-tests/), and checks that they would notice.
+# Explores the models of the store's races (loom-tests/), and checks that they detect weakened code.
 #
-#     ci/loom.sh [share]   what CI runs: the large models at two preemptions; each ordering of the store
-#                          weakened once more, for the model that is known to notice it
+#     ci/loom.sh [share]   the part for CI: the large models at two preemptions; each ordering of the store
+#                          weakened once more, for the model that is known to fail
 #     ci/loom.sh full      all models at three preemptions, which have to come to a million executions;
 #                          the mutations of the protocol, too
 #
-# One line a model: the executions explored, and whether that was all. A model that is truncated, or has a
+# One line per model: the executions explored, and whether that was all. A model that is truncated, or has a
 # single execution, fails.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -42,7 +42,7 @@ enough() { # 40 complete models, and enough executions
 }
 
 check "the models build" built
-check "clippy has nothing to say about them" clippy
+check "clippy has no warning for them" clippy
 since=$SECONDS
 explored || true
 echo "explored in $((SECONDS - since)) s"
@@ -51,5 +51,5 @@ while read -r model outcome; do
 done < <(awk '$3 == "executions" { print $1, $NF }' "$log") >/dev/null
 check "at least 40 models are complete, with at least $least executions" enough
 check "loom-tests/WEAKENINGS.md is current" loom-tests/weaken.py check
-check "each weakening in it is noticed by the model that it names" loom-tests/weaken.py verify "${verify[@]}"
+check "with each weakening in it, the named model fails" loom-tests/weaken.py verify "${verify[@]}"
 report

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Nothing newer than the rust-version that Cargo.toml states.
+# The code needs no newer Rust than the rust-version in Cargo.toml.
 #
-# With that toolchain installed, the workspace is compiled by it: that is the proof. Without it, three
-# things are checked that together catch nearly all that goes wrong in practice: no package of the
-# lock file asks for more, the resolver keeps it so when the lock file is made anew, and clippy's
-# incompatible_msrv finds no newer part of the standard library. A newer feature of the language would
-# slip through.
+# If that toolchain is installed, it compiles the workspace: that is the proof. Otherwise three checks
+# together find nearly all problems in practice: no package in the lock file requires a newer Rust, the
+# resolver keeps it so when the lock file is created anew, and clippy's incompatible_msrv finds no newer part
+# of the standard library. A newer feature of the language would not be found.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . ci/lib/report.sh
@@ -37,7 +36,7 @@ compiles() {
     cargo "+$1" check --workspace --all-targets --locked
 }
 
-check "no package in Cargo.lock asks for more" no_package_asks_for_more
+check "no package in Cargo.lock requires a newer Rust" no_package_asks_for_more
 check "the resolver takes rust-version into account" the_resolver_knows
 check "clippy finds no newer part of the standard library" the_lint_is_on
 

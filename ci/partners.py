@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Comments on atomic operations name the operation that they pair with. Each name has to be that of a function
-in src/ that does an atomic operation itself, and so has to be kept when functions are renamed or split."""
+"""Comments on atomic operations name the operation that they pair with. Each name must be that of a function
+in src/ that does an atomic operation itself, so it must be updated when functions are renamed or split."""
 
 import pathlib
 import re
@@ -31,7 +31,7 @@ def comments(text):
 
 def main():
     files = {path: path.read_text() for path in sorted(SOURCE.rglob("*.rs"))}
-    # Of a name that the file itself defines, that function is meant; otherwise any of the crate's.
+    # A name that the file itself defines means that function; otherwise it means any of the crate's.
     everywhere, own = {}, {}
     for path, text in files.items():
         for name, body in functions(text):

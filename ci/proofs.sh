@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All proofs of race freedom, whole: what ci/test.sh runs a share of. See proofs/README.md for what each
-# can and cannot find.
+# All proofs of race freedom, in full; ci/test.sh runs a part of them. See proofs/README.md for what each can
+# and cannot find.
 #
 #     ci/proofs.sh
 set -uo pipefail

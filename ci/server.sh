@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The service: its tests, and requests made up from the OpenAPI document that it serves (schemathesis),
-# so that document and service say the same, and no request, however odd, meets a defect.
+# The service: its tests, and requests generated from the OpenAPI document that it serves (schemathesis), so
+# that document and service agree, and no request, however unusual, finds a defect.
 #
 #     ci/server.sh
 #
-# Installs the Debian packages of curl and of Python's virtual environments where they are missing, and
-# schemathesis from PyPI into a directory of its own below the build directory.
+# Installs the Debian packages of curl and of Python's virtual environments if they are missing, and
+# schemathesis from PyPI into its own directory below the build directory.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 . ci/lib/report.sh
@@ -49,7 +49,7 @@ done
 url=$(awk '/^dashboard/ { print $2 }' "$work/greeting")
 url=${url%/}
 
-# Streams of events do not end, so they are not asked for here; the tests do that.
+# Streams of events do not end, so they are not requested here; the tests cover them.
 made_up_requests() {
     timeout 180 "$tools/bin/schemathesis" --config-file server/schemathesis.toml run "$url/openapi.json" \
         --url "$url" --exclude-path-regex 'events$' --max-examples "${EXAMPLES:-40}" \
@@ -59,15 +59,15 @@ still_serves() {
     [ "$(curl -s -o /dev/null -w '%{http_code}' "$url/healthz")" = 200 ]
 }
 nothing_is_logged() {
-    # From `warn` on: a defect, or a request that was not served.
+    # From level `warn` on: a defect, or a request that was not served.
     grep -vE '"?detail"?.*the store is full' "$work/log" && return 1
     return 0
 }
-check "requests made up from the served OpenAPI document find nothing" made_up_requests
-check "it still serves" still_serves
+check "requests generated from the served OpenAPI document find no defect" made_up_requests
+check "the service still answers" still_serves
 check "no warning was logged meanwhile" nothing_is_logged
 kill -TERM "$server"
 wait "$server"
-check "it ends in order" test $? -eq 0
+check "the service exits without an error" test $? -eq 0
 server=
 report

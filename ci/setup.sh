@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sees to it that what the jobs need is there: ci/setup.sh 'COMMAND PACKAGE...', one command a line. Debian
-# packages that are missing are installed, if we may; Rust's own parts are only looked for.
+# Installs what the jobs need: ci/setup.sh 'COMMAND PACKAGE...', one command a line. Missing Debian packages
+# are installed, if the user may do that; for Rust's own parts there is only a check.
 set -euo pipefail
 
 missing=()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole store under shuttle: scenarios of a few threads, each under many schedules, at random and by
-# PCT. A failure prints how to run it again.
+# The whole store under shuttle: scenarios of a few threads, each under many schedules, at random and by PCT.
+# A failure prints the command that repeats it.
 #
 #     ci/shuttle.sh                               100,000 schedules: about 10 s, and 40 s for the build
 #     ci/shuttle.sh full                          2,000,000, with other seeds than the share for CI

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Runs everything that decides whether the repository is in order, and ends with one line:
+# Runs all checks of the repository, and ends with one line:
 #
 #     N passed, M failed
 #
-# Counted are the tests and checks that the jobs report, and each job itself: a job that does not even
-# get as far as its first test is one failure. A failing job does not keep the others from running.
-# Leaves with 0 only if nothing failed.
+# It counts the tests and checks that the jobs report, and each job itself: a job that fails before its first
+# test is one failure. A failing job does not stop the others. Exits with 0 only if nothing failed.
 #
 #     ci/test.sh              all jobs
 #     ci/test.sh lint unit    only these
@@ -13,28 +12,28 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
-# One line a job: its name, which is the script ci/NAME.sh, and what it is for.
+# One line per job: its name, which is the script ci/NAME.sh, and its purpose.
 jobs=$(cat <<'END'
-harness     what the jobs print is counted right
-format      rustfmt leaves every file as it is
-lint        clippy and the rules of the house, without a warning
+harness     the output of the jobs is counted right
+format      rustfmt changes no file
+lint        clippy and the rules of this repository, without a warning
 licences    every dependency has a licence that deny.toml allows
-msrv        nothing newer than the rust-version that Cargo.toml states
-job         the main job of README.md, on a tree made for it and on a real one
-loom        the models of the store's races are complete, and would notice a weaker ordering
-watch       the example that follows work through `watch` ends by itself, in a terminal or not
+msrv        the code needs no newer Rust than the rust-version in Cargo.toml
+job         the main example of README.md, on a generated tree and on a real one
+loom        the models of the store's races are complete, and fail with a weaker ordering
+watch       the example of `watch` ends by itself, in a terminal and without one
 budget      no hot call does more to shared memory, or takes more instructions, than is recorded
 shuttle     scenarios of the whole store under 100,000 schedules
-histories   what real threads are answered is linearizable
+histories   the replies to real threads are linearizable
 tsan        ThreadSanitizer has nothing to report
-bench       the benches and the report run, at their smallest, and their checks hold
+bench       the benches and the report run at their smallest size, and their checks hold
 unit        the tests and doc tests of all other packages; the documentation builds without a warning
-server      the service's tests, and requests made up from the OpenAPI document that it serves
-browser     the dashboard in headless Chromium, which it installs where it is missing
+server      the service's tests, and requests generated from the OpenAPI document that it serves
+browser     the dashboard in headless Chromium, which is installed if it is missing
 END
 )
 
-# What the jobs need beside Rust: a command by which it is seen, and the Debian packages that bring it.
+# What the jobs need besides Rust: a command, and the Debian packages that contain it.
 needs='
 cc   gcc libc6-dev
 jq   jq
@@ -43,7 +42,7 @@ valgrind valgrind libc6-dbg
 
 . ci/lib/report.sh
 
-# Where Rust's installer puts it, for shells that have not been told.
+# The directory of Rust's installer, for shells without it in their PATH.
 command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
 names=$(awk 'NF { print $1 }' <<<"$jobs")
@@ -52,10 +51,10 @@ if [ "${1-}" = --list ]; then
     exit
 fi
 for name in "$@"; do
-    grep -qx -- "$name" <<<"$names" || { echo "there is no job $name; ci/test.sh --list says what there is" >&2; exit 2; }
+    grep -qx -- "$name" <<<"$names" || { echo "there is no job $name; ci/test.sh --list prints the jobs" >&2; exit 2; }
 done
 
-# How long a job may take, in seconds: one that hangs has failed.
+# How long a job may take, in seconds: a job that hangs has failed.
 limit=1500
 
 log=$(mktemp)
@@ -69,7 +68,7 @@ run() { # NAME COMMAND...: one job
     timeout --kill-after=30 "$limit" "$@" 2>&1 | tee "$log" || verdict=FAILED
     [ $((SECONDS - since)) -lt "$limit" ] || echo "stopped after $limit s"
     read -r p f < <(count_results "$log")
-    # A job whose tests failed is not in order, whatever it says itself.
+    # A job with failed tests has failed, whatever it reports itself.
     [ "$f" -eq 0 ] || verdict=FAILED
     if [ "$verdict" = ok ]; then p=$((p + 1)); else f=$((f + 1)); fi
     passed=$((passed + p)) failed=$((failed + f))

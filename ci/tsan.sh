@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# ThreadSanitizer, with the stable compiler: no report, and nothing suppressed.
+# ThreadSanitizer with the stable compiler: it must report nothing, and nothing is suppressed.
 #
-# The compiler is asked for an option that is not stable yet; nothing is downloaded. The standard library is
-# as it comes, not built for the sanitizer, so the binary under watch keeps each of its locks to one thread.
+# This uses an unstable option of the compiler; nothing is downloaded. The standard library is the usual one,
+# not built for the sanitizer, so the checked binary uses each of its locks in one thread only.
 #
 #     ci/tsan.sh            5 s, and 30 s for the build
 #     ci/tsan.sh full       60 s
@@ -26,7 +26,7 @@ flags="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"
 export RUSTC_BOOTSTRAP=1 TSAN_OPTIONS="exitcode=66 halt_on_error=0"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
 
-# A sanitizer that is not there reports nothing, either: so first a race, which it must report.
+# A sanitizer that does not work reports nothing, either. So it must report a known race first.
 a_planted_race_is_reported() {
     cat >"$work/race.rs" <<'RUST'
 static mut COUNT: u64 = 0;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The example that follows a piece of work: it ends by itself, in a terminal and where there is none.
+# The example that follows a piece of work: it ends by itself, both in a terminal and without one.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . ci/lib/report.sh

@@ -1,5 +1,5 @@
-//! The store's main job on real input: hashes every file below a directory, one task a file, while
-//! others poll the tasks; and checks all the while that nobody sees what must not be.
+//! The store's main use on real input: hashes every file below a directory, one task per file, while other
+//! threads poll the tasks and check all the while that every status obeys the rules.
 //!
 //! ```sh
 //! cargo run --release --example hash_tree -- [DIR]
@@ -39,7 +39,7 @@ use crate::table::Table;
 use crate::tree::{Entry, Tree};
 use crate::work::{CHUNK, Failure};
 
-/// The longest path that is taken for a label, in bytes.
+/// The longest path that is used as a label, in bytes.
 const LONGEST_PATH: usize = 64 << 10;
 
 fn main() -> ExitCode {
@@ -71,12 +71,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does the job. Gives whether all was as it should be.
+/// Does the job. Returns whether every check passed.
 fn run(options: &Options, tree: &Tree) -> Result<bool, Box<dyn Error>> {
     let store = Store::builder()
         // One more: the parent.
         .capacity(tree.entries.len() + 1)
-        // What is gone cannot be checked, however long the job takes.
+        // A removed task cannot be checked, so none is removed, however long the job takes.
         .retain(Retention::forever())
         .limits(Limits { label_value: LONGEST_PATH, ..Limits::default() })
         .build()?;
@@ -128,7 +128,7 @@ fn run(options: &Options, tree: &Tree) -> Result<bool, Box<dyn Error>> {
     Ok(audit.problems.is_empty())
 }
 
-/// One task a file, all under one parent.
+/// Creates one task per file, all under one parent.
 fn create(store: &Store, parent: &Task, tree: &Tree) -> Result<Vec<Task>, String> {
     let task = |entry: &Entry| {
         let new = NewTask::new(entry.kind)
@@ -152,18 +152,18 @@ fn hash_all(tasks: Vec<Task>, entries: &[Entry]) -> Vec<Result<String, Failure>>
         .collect()
 }
 
-/// Stops the pollers when it is dropped: also when a panic of a worker's goes on here, which otherwise
-/// would wait for them for ever.
+/// Stops the pollers when it is dropped, also when a worker's panic is resumed here. Otherwise the scope
+/// would wait for the pollers for ever.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {
-        // Relaxed: joining the pollers is what orders everything.
+        // Relaxed: joining the pollers orders everything.
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// What a thread came to; its panic goes on here.
+/// The result of a thread; its panic is resumed here.
 fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

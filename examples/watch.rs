@@ -1,5 +1,5 @@
-//! Follows a piece of real work in the terminal without polling: a worker hashes the files below a
-//! directory, and `Store::watch` tells how far it is.
+//! Follows a piece of real work in the terminal without polling: a worker hashes the files below a directory,
+//! and `Store::watch` reports its progress.
 //!
 //! ```sh
 //! cargo run --release --example watch -- [DIR]
@@ -32,8 +32,8 @@ Hashes the files below a directory, and shows how far it is.
 DIR is the current directory if it is not given. Symbolic links are not followed. In a terminal there is
 one line that changes; otherwise there is a line for each tenth of the work.
 
-Leaves with 0 if the work came to its end, whether or not every file could be read; with 1 if it did not,
-and with 2 if it was not told properly what to do.";
+Exits with 0 if the work came to its end, whether or not every file could be read; with 1 if it did not,
+and with 2 if its arguments are wrong.";
 
 /// The longest path that is shown as the task's message, in bytes.
 const LONGEST_PATH: usize = 64 << 10;
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does the work and follows it. Gives whether it came to its end.
+/// Does the work and follows it. Returns whether it came to its end.
 fn run(tree: &Tree) -> Result<bool, Box<dyn Error>> {
     let limits = Limits { message: LONGEST_PATH, ..Limits::default() };
     let store = Store::builder().capacity(1).limits(limits).build()?;
@@ -84,14 +84,14 @@ fn run(tree: &Tree) -> Result<bool, Box<dyn Error>> {
     })
 }
 
-/// What came of the stream.
+/// The result of following the stream.
 #[derive(Debug, Default)]
 struct Seen {
     statuses: u64,
     last: Option<State>,
 }
 
-/// Shows each status that the stream gives, until it ends, which it does when the task has.
+/// Shows each status of the stream, until the stream ends with the task.
 async fn follow(store: &Store, id: TaskId, screen: &mut Screen) -> Result<Seen, String> {
     let (mut seen, mut version) = (Seen::default(), None::<Version>);
     let mut watch = store.watch(id);
@@ -130,7 +130,7 @@ mod tests {
         let followed = run(&tree);
         std::fs::remove_dir_all(dir).unwrap();
         assert!(followed.unwrap());
-        // What was there when it was walked is gone: counted, and no more.
+        // A file from the walk that is gone is counted, and no more.
         assert!(run(&tree).unwrap());
         assert!(run(&Tree::default()).unwrap(), "nothing to do is done at once");
     }

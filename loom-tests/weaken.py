@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Breaks the store on purpose, in one place at a time, and sees which model notices.
+"""Breaks the store on purpose, in one place at a time, and finds a model that fails.
 
-  weaken.py sites     lists what there is to break
-  weaken.py run       breaks all of it, each in turn, and writes WEAKENINGS.md; goes on where it stopped
-  weaken.py verify    breaks each ordering again, for the model that the table names for it;
-                      with --mutations the protocol, too
-  weaken.py check     says whether the table is current: each site in it, and a model or a reason for each
+  weaken.py sites     lists the orderings that can be weakened
+  weaken.py run       breaks each in turn, and writes WEAKENINGS.md; continues where it was stopped
+  weaken.py verify    breaks each ordering again, and runs the model that the table names for it;
+                      with --mutations also the protocol
+  weaken.py check     checks that the table is current: it has each site, with a model or a reason
 
-Orderings are found in the source by themselves. Acquire and Release become Relaxed, AcqRel loses one half
-at a time, a fence is left out. All sites are compiled at once, each behind a switch, so that a weakening
-costs no build. Mutations of the protocol are the entries of weakenings.toml; each is a build.
-Everything happens in a copy of the tree, below the target directory.
+The script finds the orderings in the source. Acquire and Release become Relaxed, and AcqRel loses one half
+at a time. All sites are compiled at once, each behind a switch, so a weakening needs no build. The mutations
+of the protocol are the entries of weakenings.toml; each needs a build. All builds are of a copy of the tree,
+below the target directory.
 """
 
 import argparse
@@ -33,7 +33,7 @@ TABLE = HERE / "WEAKENINGS.md"
 ENTRIES = HERE / "weakenings.toml"
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 WORK = TARGET / "weaken"
-# Where ci/loom.sh builds the models, too: so what they depend on is built once.
+# ci/loom.sh builds the models here, too, so their dependencies are built once.
 BUILT = TARGET / "loom-models"
 
 COPIED = ["src", "loom-tests", "examples", "tests", "Cargo.toml", "Cargo.lock", "README.md"]
@@ -64,7 +64,7 @@ pub(crate) fn weakened(site: usize, ordering: Ordering) -> Ordering {
 """
 
 
-# ---- what there is to break ---------------------------------------------------------------------
+# ---- the sites ----------------------------------------------------------------------------------
 
 
 class Site:
@@ -82,7 +82,7 @@ class Site:
 
 
 def blanked(text):
-    """The text without comments, tests, and what the models do not build; positions stay."""
+    """The text without comments, tests, and code that the models do not build; positions stay."""
 
     def blank(match):
         return re.sub(r"[^\n]", " ", match.group(0))
@@ -98,7 +98,7 @@ def blanked(text):
 
 
 def operation_at(text, start):
-    """What the ordering is an argument of, from the receiver to the ordering's place in it."""
+    """The operation that the ordering is an argument of, and whether it is the one for failure."""
     depth, at = 0, start
     while True:
         at -= 1
@@ -116,7 +116,7 @@ def sites():
     for path in sorted((ROOT / "src").rglob("*.rs")):
         file = str(path.relative_to(ROOT))
         if file.startswith("src/sync"):
-            continue  # Hands on the orderings that the others name; what it builds for real, loom does not.
+            continue  # It passes on the orderings that the others name; loom does not build its own code.
         text = blanked(path.read_text())
         for match in re.finditer(r"\bOrdering::(\w+)\b", text):
             if match.group(1) not in WEAKER:
@@ -132,7 +132,7 @@ def sites():
 
 
 def weakenings():
-    """What is tried: (key of the row, number of the site, weaker ordering)."""
+    """The weakenings to try: (key of the row, number of the site, weaker ordering)."""
     return [
         (f"{site.key}: {site.ordering} → {weaker}", number, weaker)
         for number, site in enumerate(sites())
@@ -145,7 +145,7 @@ def entries():
 
 
 def mutated(mutation):
-    """The mutated files, by name. What is to be replaced has to be there exactly once."""
+    """The mutated files, by name. The text to be replaced must be there exactly once."""
     changed = {}
     for change in [mutation, *mutation.get("also", [])]:
         file = change["file"]
@@ -160,7 +160,7 @@ def mutated(mutation):
 
 
 def copy_tree(name):
-    """A copy of what the models are built from; files that have not changed keep their times."""
+    """A copy of the sources of the models; files that have not changed keep their times."""
     to = WORK / name
     for part in COPIED:
         source = ROOT / part
@@ -183,7 +183,7 @@ def write(path, content):
 
 
 def build(tree):
-    """Builds the models of a copy; gives the binary, or None if it does not compile."""
+    """Builds the models of a copy; returns the binary, or None if it does not compile."""
     environment = dict(os.environ, RUSTFLAGS="--cfg inflight_loom", CARGO_TARGET_DIR=str(BUILT))
     command = ["cargo", "build", "--quiet", "--offline", "--profile", "loom", "-p", "inflight-loom-tests"]
     built = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
@@ -226,7 +226,7 @@ def killer(binary, models, seconds, choice=None):
     if choice:
         environment["INFLIGHT_WEAKEN"] = choice
     command = [str(binary), "--share", "--first", "--limit", str(20 * seconds), *models]
-    # Seconds of the processor, not of the clock: other work on the machine takes nothing away.
+    # Seconds of the processor, not of the clock, so that other load on the machine does not matter.
     limit = (resource.RLIMIT_CPU, (seconds, seconds + 5))
     run = subprocess.run(
         command, env=environment, capture_output=True, text=True, preexec_fn=lambda: resource.setrlimit(*limit)
@@ -242,7 +242,7 @@ def killer(binary, models, seconds, choice=None):
 
 
 def models_by_cost(binary, progress):
-    """All models, the cheap ones first; on the unbroken store, where none may fail."""
+    """All models, the cheap ones first. They run on the unbroken store, where none may fail."""
     if progress.models:
         return progress.models
     run = subprocess.run([str(binary), "--share"], capture_output=True, text=True)
@@ -257,9 +257,9 @@ def models_by_cost(binary, progress):
 
 
 class Progress:
-    """What has been found for this state of the store; and who noticed the last time, to try it first.
+    """The results for this state of the store, and the models that failed the last time, to try them first.
 
-    That a model is added or improved takes nothing away: `verify` runs those that the table names again.
+    Results stay valid when a model is added or improved: `verify` runs the models in the table again.
     """
 
     def __init__(self):
@@ -295,7 +295,7 @@ def try_one(progress, row, models, seconds, binary, choice=None):
 def run(arguments):
     progress = Progress()
     for mutation in entries().get("mutation", []):
-        mutated(mutation)  # Before anything is built: whether its text is there.
+        mutated(mutation)  # Checks, before anything is built, that its text is there.
     binary = build_switched()
     models = models_by_cost(binary, progress)
     argued = {survivor["row"] for survivor in entries().get("survivor", [])}
@@ -304,7 +304,7 @@ def run(arguments):
             try_one(progress, row, models, arguments.seconds, binary, f"{number}={weaker}")
     for mutation in entries().get("mutation", []):
         row, changed = mutation["name"], mutated(mutation)
-        # A mutation that says something else now is another one.
+        # A mutation whose text has changed is a new one.
         digest = hashlib.sha256(json.dumps(changed).encode()).hexdigest()
         if progress.mutants.get(row) == digest and progress.found.get(row):
             continue
@@ -355,7 +355,7 @@ def check(_):
 
 
 def table():
-    """What the table says: row → the model, or the reason."""
+    """The table: row → the model, or the reason."""
     if not TABLE.exists():
         return {}
     known = {}

@@ -1,13 +1,13 @@
-//! Bad input: each is refused with an error that names the value and the limit, or the state that was
-//! found; and nothing has changed then.
+//! Bad input is refused with an error that names the value and the limit, or the state that was found. A
+//! refusal changes nothing.
 //!
-//! * Creating: over capacity (I9), duplicate id, unknown or ended parent, oversized kind, unit, labels,
-//!   label key and value, a total out of range, a lease of no time.
-//! * Writing: oversized message, media type and payload, a total out of range or below what is done,
-//!   counters that would overflow or go back, `advance(0)`, writes before the start and after the end (I4).
-//! * Reading: a filter that matches nothing, an empty page, a page too large, another store's cursor, text
-//!   that is no id, cursor or version.
-//! * Building: no capacity, too much, a tick of no time.
+//! * Creation: over capacity (I9), duplicate id, unknown or ended parent, oversized kind, unit, labels, label
+//!   key or label value, a total out of range, a lease of zero duration.
+//! * Writes: oversized message, media type or payload, a total out of range or below the count, a count that
+//!   would overflow or decrease, `advance(0)`, writes before the start and after the end (I4).
+//! * Reads: a filter that matches nothing, an empty page, a page that is too large, a cursor of another
+//!   store, text that is not an id, cursor or version.
+//! * Building: a capacity of zero, a capacity that is too large, a tick of zero duration.
 //!
 //! (Transitions outside the table are in `transitions.rs`, I3.)
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
@@ -24,7 +24,7 @@ use inflight::{
     Version,
 };
 
-/// Everything that there is to see of a store.
+/// Everything that can be observed of a store.
 #[derive(Debug, PartialEq)]
 struct Seen {
     counts: Counts,
@@ -50,7 +50,7 @@ fn seen(store: &Store) -> Seen {
     }
 }
 
-/// What `refused` answers; nothing is to have changed.
+/// The error of `refused`, which must change nothing.
 #[track_caller]
 fn unchanged<T>(store: &Store, refused: impl FnOnce() -> T) -> T {
     let before = seen(store);
@@ -113,7 +113,7 @@ fn a_create_with_an_id_that_is_taken() {
     drop(minted);
     let _ = store.remove(gone).unwrap();
     assert_eq!(unchanged(&store, || create(gone)), Err(CreateError::DuplicateId(gone)), "it was once minted");
-    // Nothing leaked: there is room for as many as before.
+    // Nothing leaked: the store takes as many tasks as before.
     let _ = store.remove(id).unwrap();
     drop(client);
     let again: Vec<Task> = (0..4).map(|_| task(&store)).collect();
@@ -216,8 +216,8 @@ fn a_result_or_error_that_is_too_large_comes_back() {
     }
 }
 
-/// Regression: a limit for media types below that of a text kept a task from failing when its handle was
-/// dropped, so that it ran for ever. What the store itself says is cut to fit, and never refused.
+/// Regression: a limit for media types below that of texts kept a task from failing when its handle was
+/// dropped, so the task ran for ever. The store's own texts are truncated to the limit, and never refused.
 #[test]
 fn i10_what_the_store_says_of_a_worker_fits_any_limit() {
     let clock = ManualClock::new();
@@ -256,7 +256,7 @@ fn a_total_out_of_range_or_below_what_is_done() {
     assert_eq!(shared.status().unwrap().total(), Some(MAX_COUNT));
 }
 
-/// By each way of counting: of an exclusive handle, one with a lease, its counter, and a shared one.
+/// Each way of counting: an exclusive handle, a handle with a lease, its counter, and a shared handle.
 macro_rules! for_each_counting {
     ($store:ident, $task:ident, $check:block) => {
         for lease in [None, Some(Duration::from_secs(60))] {
@@ -296,8 +296,8 @@ fn counters_that_would_overflow_or_go_back() {
     });
 }
 
-/// Clones do not look how far the count has come as long as it cannot be near its end. Whatever brings it
-/// there, and whoever does, the next one looks.
+/// Clones do not check the count while it cannot be near its limit. Whichever call brings it there, on any
+/// handle, the next call checks.
 #[test]
 fn no_clone_counts_past_the_end_whoever_came_near_it() {
     let full = |done| Err(ProgressError::Overflow { done, limit: MAX_COUNT });
@@ -326,7 +326,7 @@ fn no_clone_counts_past_the_end_whoever_came_near_it() {
     }
     let pending = task(&store).share();
     for _ in 0..5 {
-        // As much as that, again and again, would reach the bit that says that counting is closed.
+        // Repeating this addition would reach the bit that says that counting is closed.
         assert_eq!(pending.advance(u64::from(u32::MAX)), Err(ProgressError::NotRunning));
     }
     pending.start().unwrap();
@@ -439,7 +439,7 @@ fn pages_and_cursors_that_cannot_be() {
     for junk in ["", "0", "nonsense", "0123456789abcdef", "+123456789abcdef1"] {
         assert!(junk.parse::<Cursor>().is_err(), "{junk:?}");
     }
-    // One that is well-formed and made up is another store's, too.
+    // A well-formed cursor that was made up counts as another store's, too.
     let made_up: Cursor = "0123456789abcdef7".parse().unwrap();
     let said = unchanged(&store, || store.list(&Filter::new().after(made_up)).map(|_| ()));
     assert_eq!(said, Err(ListError::StaleCursor));

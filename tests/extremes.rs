@@ -1,9 +1,9 @@
-//! Settings and calls at the ends of their ranges, and calls in an order that nobody means.
+//! Settings and calls at the ends of their ranges, and calls in an unusual order.
 //!
-//! * I4, I9, I10: the end of the clock's range, and ticks in far quicker succession than the clock moves.
+//! * I4, I9, I10: the end of the clock's range, and ticks in much quicker succession than the clock advances.
 //! * I6: a version that is not the task's.
 //! * I7: children whose parent's id is used again.
-//! * I10: a panic that the hook has not heard of; a scope that is left pending.
+//! * I10: a panic that the panic hook did not see; a scope that is left with a pending task.
 #![allow(clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
 mod common;
@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use common::{builder, running, store};
 use inflight::{FailureReason, Filter, ManualClock, NewTask, Retention, State, Store, TaskId};
 
-/// What the future answers when it is polled once.
+/// The result of polling the future once.
 fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -25,8 +25,8 @@ fn error(store: &Store, id: TaskId) -> Option<String> {
     Some(store.details(id).unwrap().error()?.as_text()?.to_owned())
 }
 
-/// Regression: each tick moved the time on by a unit, also past the last that a line has room for. Progress
-/// was then noted at no time at all, and what ended had ended in 1970.
+/// Regression: each tick advanced the time by one unit, even past the last unit that a line can store.
+/// Progress was then recorded with no time at all, and ended tasks showed an end in 1970.
 #[test]
 fn i4_i9_at_the_end_of_the_clocks_range_time_stands_still() {
     let clock = ManualClock::new();
@@ -51,8 +51,8 @@ fn i4_i9_at_the_end_of_the_clocks_range_time_stands_still() {
     assert_eq!(store.get(task.id()), Some(ended), "it is kept for ever");
 }
 
-/// Regression: the time of a tick is a unit after the one before even if the clock stands still, and leases
-/// and ages were measured by it, so ticks in quick succession let them run out early.
+/// Regression: the time of a tick is one unit after the last one even if the clock stands still. Leases and
+/// ages were measured by it, so ticks in quick succession let them run out early.
 #[test]
 fn i9_i10_ticks_alone_make_nothing_due() {
     let clock = ManualClock::new();
@@ -77,15 +77,15 @@ fn i9_i10_ticks_alone_make_nothing_due() {
     assert!(store.get(ended.id()).is_none());
 }
 
-/// Regression: who came with a version ahead of the task's, for example of a client's id in another run,
-/// waited for the removal of a task that had ended, instead of being told of its end.
+/// Regression: a waiter that passed a version ahead of the task's, for example that of a client's id in
+/// another run, waited for the removal of an ended task, instead of being told of its end.
 #[test]
 fn i6_a_version_that_is_not_the_tasks_does_not_keep_the_end_back() {
     let id = TaskId::from_u128(7);
     let (store, _) = store(4);
     let mut task = store.create(NewTask::new("test").id(id)).unwrap();
     let own = task.status().unwrap().version();
-    // A version that is greater than all of this task's: its first digits are the time of the store's start.
+    // A version greater than all of this task's: its first digits are the time of the store's start.
     let ahead = own.to_string().replacen(|c: char| c != '-', "f", 1).parse().unwrap();
     assert!(ahead > own);
     let mut live = store.changed_since(id, ahead);
@@ -97,8 +97,8 @@ fn i6_a_version_that_is_not_the_tasks_does_not_keep_the_end_back() {
     assert!(poll(&mut store.changed_since(id, end.version())).is_pending(), "that is the last there is");
 }
 
-/// Regression: a panic that was resumed, of which the hook hears nothing, was told with the message of an
-/// earlier one that the same thread had caught.
+/// Regression: a resumed panic, which the hook does not see, was reported with the message of an earlier
+/// panic that the same thread had caught.
 #[test]
 fn i10_an_earlier_panics_message_is_not_told_again() {
     let (store, _) = store(4);
@@ -128,7 +128,7 @@ fn i10_a_scope_that_leaves_its_task_pending_has_lost_it() {
     assert_eq!((status.failure_reason(), status.attempt()), (Some(FailureReason::Lost), 2));
 }
 
-/// Regression: each label was compared with all before it, so two hundred thousand took minutes to refuse.
+/// Regression: each label was compared with all labels before it, so refusing 200,000 of them took minutes.
 #[test]
 fn labels_beyond_number_are_refused_in_no_time() {
     let (store, _) = store(1);
@@ -143,7 +143,7 @@ fn labels_beyond_number_are_refused_in_no_time() {
     assert!(store.get(task.id()).unwrap().created_at() > SystemTime::UNIX_EPOCH);
 }
 
-/// Regression: children of a task that is gone were listed as those of the next one with the same id.
+/// Regression: the children of a removed task were listed as children of the next task with the same id.
 #[test]
 fn i7_children_stay_with_their_parent_when_its_id_is_used_again() {
     let (store, _) = store(8);
@@ -156,7 +156,7 @@ fn i7_children_stay_with_their_parent_when_its_id_is_used_again() {
         let page = store.list(&Filter::new().parent(id)).unwrap();
         page.tasks.iter().map(|task| task.status().id()).collect()
     };
-    assert_eq!(listed(), [child.id()], "the id is nobody else's");
+    assert_eq!(listed(), [child.id()], "only the new task's child is listed");
     let _second = store.create(NewTask::new("parent").id(id)).unwrap();
     assert_eq!((listed(), store.children(id).unwrap().count()), (vec![], 0));
     let other = store.create(NewTask::new("child").parent(id)).unwrap();

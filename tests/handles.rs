@@ -1,10 +1,10 @@
-//! Handles: what becomes of a task whose worker goes, and of a worker whose task goes.
+//! Handles: what happens to a task whose worker is gone, and to a worker whose task is gone.
 //!
-//! * I10: a handle that is dropped leaves `Failed(Lost)`, one that is dropped by a panic `Failed(Panicked)`
-//!   with the panic's message; a scope ends its task whichever way it is left. Of several shared handles
-//!   the last one counts.
-//! * I4: what comes too late changes nothing.
-//! * I7: a handle that outlived its task writes into nobody's.
+//! * I10: a dropped handle leaves `Failed(Lost)`; one that is dropped by a panic leaves `Failed(Panicked)`
+//!   with the panic's message. A scope ends its task whichever way it is left. Of several shared handles, the
+//!   last one counts.
+//! * I4: a late call changes nothing.
+//! * I7: a handle that outlived its task writes to no other task.
 //! * Several threads that count for one task lose nothing.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
@@ -100,7 +100,7 @@ fn i10_a_panic_in_a_thread_of_its_own_leaves_its_message() {
     assert_eq!(ids.map(|id| ended(&store, id)), [panicked("in a thread"), panicked("in a thread")]);
 }
 
-/// A task that is pending was not worked on, but its worker is gone all the same.
+/// Nothing was done for a pending task, but its worker is lost all the same.
 #[test]
 fn i10_a_panic_before_the_start() {
     let (store, _) = store(1);
@@ -162,11 +162,11 @@ fn i10_a_scope_ends_its_task_whichever_way_it_is_left() {
     let unwound = catch_unwind(AssertUnwindSafe(|| {
         let _: Result<(), ScopeError<String>> = task.scope(|_| panic!("in the scope"));
     }));
-    assert_eq!(*unwound.unwrap_err().downcast::<&str>().unwrap(), "in the scope", "it goes on unwinding");
+    assert_eq!(*unwound.unwrap_err().downcast::<&str>().unwrap(), "in the scope", "the panic continues");
     assert_eq!(ended(&store, id), panicked("in the scope"));
 }
 
-/// The message is the panic's own, also of one that no hook has heard of.
+/// The message is the panic's own, even if no hook saw the panic.
 #[test]
 fn i10_a_scope_tells_a_panic_that_was_resumed() {
     let (store, _) = store(1);
@@ -191,7 +191,8 @@ fn i10_an_error_too_long_for_the_store_is_cut() {
 
 #[test]
 fn without_the_hook_a_panic_is_seen_but_not_heard() {
-    // In a process of their own the others' stores would not have installed it; here they may have.
+    // With a process for each test, no other test's store has installed the hook; in a shared process one may
+    // have.
     let clock = ManualClock::new();
     let store = builder(1, &clock).panic_messages(false).build().unwrap();
     let task = running(&store);
@@ -324,7 +325,7 @@ fn i4_i7_late_writes_reach_nobody() {
     assert!(store.create(NewTask::new("test")).is_ok(), "the line is free now");
 }
 
-/// The same with the id itself used again, which only a client's can be.
+/// The same when the id itself is used again, which is possible only for a client's id.
 #[test]
 fn i7_a_stale_handle_and_the_next_task_of_the_same_id() {
     let (store, _) = store(2);

@@ -1,10 +1,10 @@
-//! Ids: what they look like, whose they are, and what is said of those that lead nowhere.
+//! Ids: their form, their origin, and what a lookup reports for an id without a task.
 //!
-//! * Ids print and parse as UUIDs, in all their forms; minted ones are of version 8.
-//! * Clients' UUIDs of any version reach the same things as minted ids do, and can be used again.
-//! * I7: no id is minted twice, and no old one leads to the line's next task.
-//! * I11: of every id that the store ever minted it knows that it is gone, and why, until its line is used
-//!   again; and of no other: not of forged ones, those of another store, or clients' own.
+//! * Ids print and parse as UUIDs in all their forms; minted ids are of version 8.
+//! * Clients' UUIDs of any version work in every call as minted ids do, and can be used again.
+//! * I7: no id is minted twice, and no stale id leads to the line's next task.
+//! * I11: the store knows of every id that it ever minted that it is gone, and why, until its line is used
+//!   again. It says this of no other id: not of a forged one, one of another store, or a client's own.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
 mod common;
@@ -18,7 +18,7 @@ use inflight::{
 };
 use uuid::Uuid;
 
-/// One UUID of each version and some that are of none.
+/// One UUID of each version, and some without a version.
 const CLIENTS: [u128; 12] = [
     0,
     u128::MAX,
@@ -29,7 +29,7 @@ const CLIENTS: [u128; 12] = [
     0x2ED6_657D_E927_568B_95E1_2665_A8AE_A6A2,
     0x1EC9_414C_232A_6B00_B3C8_9F6B_DECE_D846,
     0x017F_22E2_79B0_7CC3_98C4_DC0C_0C07_398F,
-    // The form of a minted id: of slot 0 and its first tenant, and of a slot that there is none of.
+    // The form of a minted id: slot 0 with its first tenant, and a slot that does not exist.
     0x0000_0000_0000_8001_8000_0000_0000_0000,
     0xFFFF_FFFF_FFFF_8FFF_BFFF_FFFF_FFFF_FFFF,
     7,
@@ -103,7 +103,7 @@ fn i7_i11_a_clients_id_of_any_version_is_as_good() {
     assert_eq!(store.counts().total(), 0);
 }
 
-/// More than one row of names is full by then, so that some of these ids are found in another way than others.
+/// By then more than one bucket of the alias index is full, so some of these ids are found in another way.
 #[test]
 fn i5_i7_a_store_full_of_clients_ids_finds_each() {
     const TASKS: u128 = 4_095;
@@ -120,7 +120,7 @@ fn i5_i7_a_store_full_of_clients_ids_finds_each() {
             tasks[n as usize].cancel().unwrap();
             end(&store, id(n));
             assert_eq!(store.get(id(n)), None);
-            // On the line that has been free for longest, which is another's.
+            // On the line that has been free for longest, which belonged to another task.
             tasks[n as usize] = create(n);
             assert!(store.get(id(n)).unwrap().version() > versions[n as usize]);
         }
@@ -148,7 +148,7 @@ fn i7_no_id_is_minted_twice_and_none_leads_to_the_next_task() {
         assert_eq!((store.get(*id), store.lookup(*id)), (None, Err(Absent::Gone(None))));
         assert!(store.details(*id).is_err() && store.cancel(*id).is_err() && store.remove(*id).is_err());
     }
-    assert_eq!(last.status().unwrap().state(), State::Pending, "nobody cancelled it");
+    assert_eq!(last.status().unwrap().state(), State::Pending, "it was not cancelled");
     ids.push(last.id());
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ROUNDS + 1);
 }
@@ -189,7 +189,7 @@ fn i11_gone_says_why_until_the_line_is_used_again() {
     }
 }
 
-/// The longest free line is used first, so that the reasons last.
+/// The longest free line is used first, so the reasons last.
 #[test]
 fn i11_reasons_last_as_long_as_there_is_room() {
     let (store, _) = store(100);
@@ -227,7 +227,7 @@ fn i11_another_stores_ids_are_unknown() {
     let (here, there) = (running(&one), running(&other));
     assert_eq!(one.lookup(there.id()), Err(Absent::Unknown), "same slot, same generation, other key");
     assert_eq!(other.lookup(here.id()), Err(Absent::Unknown));
-    // So it can be brought along as a client's id: a task that moves, keeps its name.
+    // So the other store takes it as a client's id: a task that moves keeps its id.
     drop(here);
     let old = one.list(&Filter::new()).unwrap().tasks[0].status().id();
     end(&one, old);
@@ -235,7 +235,7 @@ fn i11_another_stores_ids_are_unknown() {
     assert_eq!(one.lookup(there.id()), Ok(moved.status().unwrap()));
 }
 
-/// No proof, but a tag that is no function of a secret would not get through.
+/// No proof, but a tag that does not depend on a secret would fail here.
 #[test]
 fn ids_cannot_be_guessed_from_each_other() {
     const IDS: usize = 4_096;
@@ -252,7 +252,7 @@ fn ids_cannot_be_guessed_from_each_other() {
     let mean = f64::from(far) / (IDS - 1) as f64;
     assert!((27.0..31.0).contains(&mean), "neighbours differ in {mean} of {TAG} bits");
     let steps: HashSet<u64> = tags.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
-    assert_eq!(steps.len(), IDS - 1, "and not by a step that comes again");
+    assert_eq!(steps.len(), IDS - 1, "and no step occurs twice");
     let other = common::store(IDS).0;
     let theirs: HashSet<u64> =
         (0..IDS).map(|_| task(&other).id().as_u128() as u64 & ((1 << TAG) - 1)).collect();

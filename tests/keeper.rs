@@ -1,10 +1,10 @@
-//! The keeper: who ticks, what a tick does, and that nothing is left of it.
+//! The keeper: which thread ticks, what a tick does, and that the thread ends.
 //!
-//! * The builder's modes: a thread that ticks by itself, or nobody but `tick`. The thread ends with the last
-//!   clone of the store, whatever handles are left.
-//! * I10: a lease that is not kept leaves `Failed(Lost)`, and its holder is fenced out; a heartbeat keeps it,
-//!   and so does progress; nothing else expires it early.
-//! * Ticks by several threads at once, and with a clock that stands, do no harm.
+//! * The builder's modes: a thread of the store's own ticks, or only calls of `tick` do. The thread ends with
+//!   the last clone of the store, even if handles are left.
+//! * I10: a lease that runs out leaves `Failed(Lost)`, and its holder is fenced out. A heartbeat extends it,
+//!   and so does progress; it does not expire early.
+//! * Concurrent ticks by several threads, and ticks while the clock stands still, do no harm.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
 mod common;
@@ -34,7 +34,7 @@ fn state(task: &Task) -> State {
     task.status().unwrap().state()
 }
 
-/// Waits for what another thread is to do; for a minute at most.
+/// Waits, for a minute at most, until another thread has done something.
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
@@ -106,7 +106,7 @@ fn i10_a_heartbeat_counts_from_when_it_was_given() {
     assert_eq!(shared.status().unwrap().state(), State::Running, "each has its own");
 }
 
-/// Progress is noted at the time of the last tick, so it keeps a lease for its span from there.
+/// Progress is recorded at the time of the last tick, so it extends the lease from that time.
 #[test]
 fn i10_progress_keeps_a_lease() {
     let (store, clock) = store(2);
@@ -218,7 +218,7 @@ fn by_hand_means_that_nobody_else_ticks() {
     let mut task = running(&store);
     task.succeed(()).unwrap();
     clock.advance(1_000 * SECOND);
-    // Long enough for a thread that ticks to come around, if there were one.
+    // Long enough for a ticking thread to tick, if there were one.
     let ticking = Store::builder().capacity(32).keeper(KeeperMode::Thread { tick: Duration::from_millis(1) });
     let ticking = ticking.retain(Retention::forever().succeeded_for(Duration::ZERO)).build().unwrap();
     for _ in 0..20 {
@@ -239,7 +239,7 @@ fn a_thread_ticks_by_itself() {
         let retention = Retention::forever().succeeded_for(SECOND);
         let builder = Store::builder().capacity(4).clock(clock.clone()).retain(retention);
         match keeper {
-            None => builder, // By default it has one.
+            None => builder, // By default the store has one.
             Some(keeper) => builder.keeper(keeper),
         }
         .build()
@@ -257,7 +257,7 @@ fn a_thread_ticks_by_itself() {
         ended.succeed(()).unwrap();
         clock.advance(2 * SECOND);
         eventually("a lease runs out", || state(&lost) == State::Failed);
-        eventually("what is past its age goes", || ended.status().is_none());
+        eventually("a task past its age is removed", || ended.status().is_none());
         assert_eq!((state(&child), state(&parent)), (State::Running, State::Pending));
     }
 }
@@ -267,7 +267,7 @@ fn a_thread_ticks_by_itself() {
 fn the_thread_ends_with_the_last_clone_of_the_store() {
     let _alone = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
     let before = 0;
-    // The thread of a store that another test has dropped may be on its way out.
+    // The thread of a store that another test has dropped may not have ended yet.
     eventually("no other keeper is left", || keepers() == before);
     let manual = builder(1, &ManualClock::new()).build().unwrap();
     assert_eq!(keepers(), before, "none by hand");
@@ -293,7 +293,7 @@ fn the_thread_ends_with_the_last_clone_of_the_store() {
     eventually("the thread is gone", || keepers() == before);
 }
 
-/// How many keepers' threads this process has, as the system names them.
+/// How many keeper threads this process has, by the names that the system shows.
 #[cfg(target_os = "linux")]
 fn keepers() -> usize {
     let threads = std::fs::read_dir("/proc/self/task").unwrap();

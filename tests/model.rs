@@ -1,15 +1,16 @@
-//! The store against a plain map: the same operations get the same answers.
+//! The store against a plain map: the same operations have the same results.
 //!
-//! proptest makes up sequences of everything that can be done to a small store by hand: creating (with
-//! clients' ids, parents, leases, times to live), all writes of both kinds of handle, cancelling,
-//! removing, dropping handles, ticks, the passing of time and steps of the wall clock. `model/spec.rs`
-//! says what each is to answer; after each the whole store is compared with it.
+//! proptest generates sequences of all operations on a small store whose clock and keeper are driven by hand:
+//! creation (with clients' ids, parents, leases, times to live), all writes of both kinds of handle,
+//! cancellation, removal, dropped handles, ticks, the passing of time and steps of the wall clock.
+//! `model/spec.rs` says what each operation must return; after each, the whole store is compared with it.
 //!
-//! * I3, I4: transitions, who wins, and that a terminal task stays as it is, its times included.
-//! * I5: the version grows if and only if something observable has changed, also from one user of a
+//! * I3, I4: transitions, which one wins, and that a terminal task stays as it is, its times included.
+//! * I5: the version grows if and only if something observable has changed, also from one task with a
 //!   client's id to the next.
-//! * I7: a handle that outlived its task has no part in the next one of the same id.
-//! * I9: what is let go, when and why; and that a create is refused exactly when there is no room.
+//! * I7: a handle that outlived its task does not affect the next task with the same id.
+//! * I9: which tasks are removed, when and why; and that a creation is refused exactly when the store is
+//!   full.
 //! * I10: leases and dropped handles.
 //! * I11: unknown and gone, with the reason unless the line may have been used again.
 //! * I12: counts, and a parent's sums.
@@ -92,7 +93,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Some seconds' worth; `PROPTEST_CASES` asks for more.
+/// As many cases as take some seconds; `PROPTEST_CASES` asks for more.
 fn config() -> ProptestConfig {
     let asked = ProptestConfig::default();
     ProptestConfig { cases: asked.cases.max(384), failure_persistence: None, ..asked }
@@ -109,7 +110,7 @@ fn run(capacity: usize, ops: &[Op]) {
 proptest! {
     #![proptest_config(config())]
 
-    /// So little room that creates are refused and lines used again all the time.
+    /// The store is so small that creations are refused and lines used again all the time.
     #[test]
     fn i3_i4_i5_i7_i9_i10_i11_i12_a_crowded_store_is_a_map(ops in prop::collection::vec(op(), 1..120)) {
         run(4, &ops);

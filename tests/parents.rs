@@ -1,8 +1,8 @@
 //! A parent's aggregate over its children.
 //!
-//! * I12: children by state, what is done and what there is to do add up: with retries, totals that come
-//!   late or not at all, leases that run out, children that are gone, whatever has become of the parent.
-//!   States and totals at once, progress at the first tick after it. The parent's own numbers are its own.
+//! * I12: children by state, their counts and their totals add up: with retries, totals that are set late or
+//!   not at all, leases that run out, children that are gone, and whatever state the parent is in. States and
+//!   totals are exact at once, progress at the next tick. The parent's own numbers are not included.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
 mod common;
@@ -85,7 +85,7 @@ fn i12_progress_adds_up_at_the_next_tick() {
     let shared = shared.share();
     shared.start().unwrap();
     let mut expected = 0;
-    // However the increments fall on the ticks, and however long nothing happens.
+    // However the increments are spread over the ticks, and however many ticks are quiet.
     for round in 0..20_u64 {
         for _ in 0..round % 4 {
             one.advance(round + 1).unwrap();
@@ -102,7 +102,7 @@ fn i12_progress_adds_up_at_the_next_tick() {
             assert_eq!(sums(&store, id).1, expected, "round {round}");
         }
     }
-    // And if the clock stands still.
+    // Also if the clock stands still.
     for _ in 0..5 {
         one.advance(1).unwrap();
         store.tick();
@@ -175,7 +175,7 @@ fn i10_i12_a_child_whose_lease_runs_out_is_seen() {
     child.advance(2).unwrap();
     clock.advance(2 * SECOND);
     store.tick();
-    // The progress of before the tick is noted at the time of the tick before it: one more lease.
+    // The progress from before the tick has the time of the tick before it: one more lease.
     clock.advance(2 * SECOND);
     store.tick();
     assert_eq!(sums(&store, parent.id()), (states(&[(Failed, 1)]), 2, Some(5)));

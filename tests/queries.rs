@@ -1,10 +1,10 @@
-//! Reading: one task, several, all that match.
+//! Reads of one task, of several, and of all that match.
 //!
-//! * get, lookup, get_many and details tell the same of the same task.
-//! * Each condition of a filter, alone and together.
-//! * Pages: their order is that of creation; what is there all the time is on exactly one of them, whatever
-//!   comes and goes meanwhile, and a cursor stays good; sizes are bounded, and a page that matches little
-//!   ends early, with a cursor.
+//! * get, lookup, get_many and details report the same of the same task.
+//! * Each condition of a filter, alone and combined.
+//! * Pages are in the order of creation. A task that is there all the time is on exactly one of them,
+//!   whatever is created and removed meanwhile, and a cursor stays valid. Sizes are bounded, and a page with
+//!   few matches ends early, with a cursor.
 //! * I12: counts by state.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
@@ -198,7 +198,7 @@ fn pages_have_their_limits() {
     assert_eq!((fifth.tasks.len(), fifth.next), (500, None), "the end is seen when it is reached");
 }
 
-/// A filter that matches little makes its pages end early instead of looking on and on.
+/// A filter with few matches makes its pages end early, instead of scanning on.
 #[test]
 fn a_page_that_matches_little_ends_early_with_a_cursor() {
     const TASKS: usize = 150_000;
@@ -228,7 +228,8 @@ fn a_cursor_stays_good_while_tasks_come_and_go() {
     let created: Vec<TaskId> = tasks.iter().map(Task::id).collect();
     assert_eq!(ids(&page), created[..10]);
     let cursor: Cursor = page.next.unwrap();
-    // The task that the cursor stands at goes, one before it, two behind it; and others come, on their lines.
+    // The task at the cursor is removed, and one before it, and two after it; others are created on their
+    // lines.
     for at in [9, 3, 12, 19] {
         tasks[at].cancel().unwrap();
         let _ = store.remove(created[at]).unwrap();

@@ -1,12 +1,12 @@
 //! Retention, with the keeper ticked by hand.
 //!
-//! * I9: terminal tasks are kept by outcome, by age from their end, and by count; a time to live of their
-//!   own takes the place of the age, not of the count. Live tasks are never touched. A full store refuses a
-//!   create, until something is let go of. What goes is told apart: expired, evicted, removed (I11).
-//! * What is let go is not in lists, counts or details any more.
+//! * I9: terminal tasks are kept by outcome, by age from their end, and by count; a task's own time to live
+//!   replaces the age, not the count. Live tasks are never removed. A full store refuses creations until a
+//!   task is removed. The reasons are distinguished: expired, evicted, removed (I11).
+//! * A removed task is not in lists, counts or details any more.
 //!
-//! (That upkeep costs what is due and not what is stored cannot be counted from here; it is measured in
-//! `benches/`.)
+//! (That upkeep costs as much as is due, and not as much as is stored, cannot be counted from here; it is
+//! measured in `benches/`.)
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
 mod common;
@@ -43,7 +43,7 @@ fn end(task: &mut Task, state: State) {
     assert_eq!(finish, Ok(Finish::Won));
 }
 
-/// A task that has ended in `state`, and that nobody holds.
+/// A task that has ended in `state`, and has no handle.
 fn ended(store: &Store, state: State) -> TaskId {
     let mut task = running(store);
     end(&mut task, state);
@@ -305,7 +305,7 @@ fn i9_a_full_store_has_room_again_when_something_is_let_go() {
     assert_eq!(store.capacity(), 3);
 }
 
-/// More ends than any list of the keeper's begins with, let go in several ways at once.
+/// More ended tasks than the initial size of any of the keeper's lists, removed in several ways at once.
 #[test]
 fn i9_many_come_and_go() {
     const TASKS: usize = 20_000;

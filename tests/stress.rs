@@ -1,14 +1,15 @@
 //! Several threads at once, for a bounded number of rounds, by invariant.
 //!
 //! * I2: a poll is from one instant, whatever the writer does meanwhile.
-//! * I3: of several who end a task one wins, and the others are told how it ended.
-//! * I4: what was counted is in the final status, what was refused is not; the end stays as it is.
+//! * I3: of several threads that end a task one wins, and the others are told how it ended.
+//! * I4: a counted increment is in the final status, a refused one is not; the end stays as it is.
 //! * I5: no poller sees a version go back, also when a client's id is used again.
-//! * I7, I9, I11: in a small store under churn no id ever reads another task's status, ids of tasks that
-//!   are gone are never unknown, there is never more in the store than fits, and no line is lost.
-//! * I8: the feed tells of every task, each end and each removal, once a drain, and never goes back.
-//! * I10: leases that run out under a worker's hands.
-//! * I12: counts and sums are exact when all is quiet.
+//! * I7, I9, I11: in a small store with many creations and removals, no id ever reads another task's status,
+//!   ids of tasks that are gone are never unknown, the store never holds more tasks than its capacity, and no
+//!   line is lost.
+//! * I8: the feed reports every task, each end and each removal, once a drain, and never goes back.
+//! * I10: leases that run out while the worker works.
+//! * I12: counts and sums are exact when all threads are done.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
 mod common;
@@ -32,7 +33,7 @@ use inflight::{
 };
 use over::{OnPanic, Over, until};
 
-/// What one poller remembers of one task, to hold the next poll against.
+/// What one poller remembers of one task, to compare the next poll with.
 #[derive(Default)]
 struct Poller {
     last: Option<Status>,
@@ -60,7 +61,7 @@ impl Poller {
 const BASE: u64 = 1_000;
 const STEPS: u64 = 20;
 
-/// What the writers of the next test see to: that state, attempt, count and the request to cancel belong
+/// What the writers of the next test keep true: state, attempt, count and the request to cancel belong
 /// together.
 fn whole(status: &Status) {
     let attempt = u64::from(status.attempt());
@@ -84,7 +85,7 @@ fn whole(status: &Status) {
     );
 }
 
-/// Works at a task, by either kind of handle, for at least some attempts, and until the pollers have seen
+/// Works on a task, by either kind of handle, for a minimum of attempts, and until the pollers have seen
 /// enough of it.
 macro_rules! try_often {
     ($task:ident, $seen:expr) => {
@@ -194,7 +195,7 @@ fn i3_i4_one_of_several_ends_a_task() {
     }
 }
 
-/// Each addition is either counted, and then part of the end, or refused: whenever the end comes.
+/// Each addition is either counted, and then part of the end, or refused, whenever the end comes.
 #[test]
 fn i4_what_is_counted_is_in_the_end() {
     const ROUNDS: usize = 3_000;
@@ -245,7 +246,7 @@ fn i4_i10_a_lease_that_runs_out_counts_what_it_let_in() {
                         thread::yield_now();
                     }
                     if added % 1_000 == 0 {
-                        // Progress keeps a lease: wait until it has run out.
+                        // Progress extends a lease: wait until it has run out.
                         while !task.status().unwrap().is_terminal() {
                             thread::yield_now();
                         }
@@ -266,7 +267,7 @@ fn i4_i10_a_lease_that_runs_out_counts_what_it_let_in() {
     });
 }
 
-/// One drain after the other, as a subscriber would keep them.
+/// One drain after the other, as a subscriber would record them.
 #[derive(Default)]
 struct Book {
     last: HashMap<TaskId, (Status, ChangeKind)>,
@@ -275,7 +276,7 @@ struct Book {
 
 impl Book {
     fn enter(&mut self, drained: Drained) {
-        let Drained::Changes(changes) = drained else { panic!("nothing was dropped, there is room") };
+        let Drained::Changes(changes) = drained else { panic!("the reader has not fallen behind") };
         let mut once = std::collections::HashSet::new();
         for change in changes {
             let id = change.status.id();
@@ -345,7 +346,7 @@ fn i8_the_feed_loses_nothing() {
     assert_eq!(book.last.len(), 2 * TASKS);
 }
 
-/// Retention by a keeper of its own, while workers work: what lives is never touched.
+/// Retention by a keeper thread, while workers work: live tasks are never removed.
 #[test]
 fn i9_retention_leaves_the_living_alone() {
     const ROUNDS: usize = 2_000;

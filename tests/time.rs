@@ -1,10 +1,10 @@
-//! Time, on a clock that is set by hand: monotonic inside, the wall clock at the edge.
+//! Time, on a clock that is set by hand: monotonic inside, the wall clock at the interface.
 //!
-//! * Times: created, started, updated and ended are those of the events; the start is this attempt's.
-//! * Steps of the wall clock move what is shown, and neither expire a thing nor change a status.
+//! * Times: created, started, updated and ended are those of the events; the start is that of this attempt.
+//! * Steps of the wall clock shift the times that are shown. They neither expire a task nor change a status.
 //! * Rate and ETA are averages of this attempt, and `None` where they are not known.
-//! * I4: what ended at a time ended then, for good.
-//! * I5: a time moves only together with the version.
+//! * I4: the time of an end never changes.
+//! * I5: a time changes only together with the version.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
 mod common;
@@ -90,7 +90,7 @@ fn progress_is_noted_with_the_resolution_of_the_tick() {
     }
 }
 
-/// The clock stands, or the time of the last tick is older than a change: nothing goes back.
+/// The clock stands still, or the last tick's time is older than a change: no time goes back.
 #[test]
 fn i5_progress_does_not_take_updated_back() {
     let (store, clock) = store(1);
@@ -148,7 +148,7 @@ fn i9_i10_a_step_of_the_wall_clock_expires_nothing() {
     assert_eq!(leased.status().unwrap().state(), State::Failed);
 }
 
-/// A filter by time is a wall-clock time, as a caller knows it.
+/// A filter by time takes wall-clock times, which callers know.
 #[test]
 fn changed_since_follows_the_wall_clock() {
     let (store, clock) = store(2);
@@ -181,13 +181,13 @@ fn rate_and_eta_are_averages_of_the_attempt() {
     task.advance(20).unwrap();
     assert_eq!(told(&task), (Some(4.0), Some(20 * SECOND), Some(0.2)));
     task.block().unwrap();
-    assert_eq!(told(&task).1, None, "it is not getting on");
+    assert_eq!(told(&task).1, None, "it makes no progress");
     task.resume().unwrap();
     tick(&store, &clock, 5);
     task.advance(60).unwrap();
     assert_eq!(told(&task), (Some(8.0), Some(Duration::from_millis(2_500)), Some(0.8)));
     task.advance(40).unwrap();
-    assert_eq!(told(&task), (Some(12.0), Some(Duration::ZERO), Some(1.0)), "more than was thought");
+    assert_eq!(told(&task), (Some(12.0), Some(Duration::ZERO), Some(1.0)), "more than the total");
     task.retry().unwrap();
     assert_eq!(told(&task), (None, None, Some(0.0)), "the next attempt knows nothing of the last");
     tick(&store, &clock, 5);
@@ -212,7 +212,7 @@ fn what_is_unknown_is_none() {
     assert_eq!(task.status().unwrap().fraction(), Some(1.0));
 }
 
-/// The other clock: that it runs, that it is the wall clock's time, and that events stay in order.
+/// The default clock: it runs, it shows the wall clock's time, and events stay in order.
 #[test]
 fn the_systems_clock_tells_the_wall_time() {
     let before = SystemTime::now();
@@ -222,7 +222,7 @@ fn the_systems_clock_tells_the_wall_time() {
     task.succeed(()).unwrap();
     let status = task.status().unwrap();
     let after = SystemTime::now();
-    let slack = Duration::from_millis(1); // Stamps are cut to 8 µs, the skew is taken at the tick.
+    let slack = Duration::from_millis(1); // Stamps are truncated to 8 µs, the skew is taken at the tick.
     let times = [status.created_at(), status.started_at().unwrap(), status.ended_at().unwrap()];
     assert!(times.is_sorted(), "{times:?}");
     assert!(before - slack <= times[0] && times[2] <= after + slack, "{before:?} {times:?} {after:?}");
@@ -245,8 +245,8 @@ fn the_systems_clock_runs_as_fast_as_time_does() {
     assert!(least - unit <= worked && worked <= most + unit, "{least:?} {worked:?} {most:?}");
 }
 
-/// Regression: a task that was retried and then ended before its next start showed the start of the
-/// earlier attempt, and with it a time that it had not been worked on.
+/// Regression: a task that was retried and then ended before its next start showed the start of the earlier
+/// attempt, and with it a time during which it had not been worked on.
 #[test]
 fn i2_an_attempt_that_was_never_started_has_no_start() {
     let (store, clock) = store(3);
@@ -274,8 +274,8 @@ fn i2_an_attempt_that_was_never_started_has_no_start() {
     }
 }
 
-/// Regression: setting `done` to what it was already moved `updated_at` of a shared task, so that a status
-/// changed under a version that stayed.
+/// Regression: setting `done` to its present value moved `updated_at` of a shared task, so the status changed
+/// although its version did not.
 #[test]
 fn i5_setting_done_to_what_it_is_changes_nothing() {
     let (store, clock) = store(2);

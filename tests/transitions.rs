@@ -1,10 +1,10 @@
-//! Every transition from every state, by every way there is to cause one, with every kind of handle.
+//! Every transition from every state, by every way to cause one, with every kind of handle.
 //!
-//! * I3: what the table of transitions has happens, and nothing else does; a refusal says which state was
-//!   found, and who finishes a task too late is told how it ended.
+//! * I3: the transitions in the table happen, and no others do. A refusal says which state was found, and a
+//!   late finish returns how the task ended.
 //! * I4: a refusal changes nothing: neither status nor details nor counts. After the end every way is
 //!   refused; after the removal, too.
-//! * I5: what happens makes a greater version, what is refused leaves it.
+//! * I5: a transition makes a greater version, a refusal leaves it as it is.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
 mod common;
@@ -34,11 +34,11 @@ enum Worker {
     Shared(SharedTask),
 }
 
-/// What a way of causing a transition answers.
+/// The result of a way to cause a transition.
 #[derive(Debug, PartialEq)]
 enum Answer {
     Done,
-    /// Nobody is there to be told.
+    /// The way returns nothing.
     Silence,
     NotAllowed(State, State),
     Lost(Status),
@@ -82,7 +82,7 @@ struct Bench {
     store: Store,
     clock: ManualClock,
     id: TaskId,
-    /// Until a way consumes it.
+    /// Present until a way consumes it.
     worker: Option<Worker>,
 }
 
@@ -107,7 +107,7 @@ impl Bench {
         self.store.get(self.id).unwrap()
     }
 
-    /// The handle, if it is exclusive, for what consumes it.
+    /// The handle, if it is exclusive, for a way that consumes it.
     fn take(&mut self) -> Task {
         match self.worker.take() {
             Some(Worker::Exclusive(task)) => task,
@@ -170,7 +170,7 @@ fn unwind(bench: &mut Bench, work: impl FnOnce(&mut Bench)) -> Answer {
     if before.is_some() { Answer::Done } else { Answer::Silence }
 }
 
-/// Drops nobody's hands: for what has no answer, whether the task was there to be ended.
+/// For a way without a result: whether the task was there to be ended.
 fn unheard(bench: &mut Bench, act: impl FnOnce(&mut Bench)) -> Answer {
     let live = bench.store.get(bench.id).is_some_and(|status| !status.is_terminal());
     act(bench);
@@ -211,7 +211,7 @@ fn ways() -> Vec<Way> {
     ]
 }
 
-/// What a way answers to a task that it may not bring on.
+/// What a way returns for a task that it may not change.
 fn refusal(way: &Way, before: Status) -> Answer {
     let from = before.state();
     match way.name {
@@ -328,12 +328,12 @@ fn i4_i7_every_way_of_a_task_that_is_gone() {
     }
 }
 
-/// A status of that state, of a task that is not gone.
+/// A status in that state, of a task that is still there.
 fn bench_status(kind: Kind, state: State) -> Status {
     Bench::new(kind, state).status()
 }
 
-/// Regression: `scope` did the work of a task that had been cancelled before.
+/// Regression: `scope` ran the work of a task that had been cancelled before.
 #[test]
 fn i3_a_scope_does_no_work_for_a_task_that_has_ended() {
     let (store, _) = common::store(1);
@@ -349,7 +349,7 @@ fn i3_a_scope_does_no_work_for_a_task_that_has_ended() {
     assert!(!worked);
 }
 
-/// What was asked for before the retry still is after it, and the attempt is the next.
+/// A request to cancel from before the retry is still there after it, and the attempt is the next one.
 #[test]
 fn i3_i5_a_retry_is_a_new_attempt() {
     for (kind, from) in ALL_KINDS.iter().flat_map(|kind| [Running, Blocked].map(|from| (*kind, from))) {

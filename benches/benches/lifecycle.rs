@@ -1,4 +1,4 @@
-//! Creates, and whole lives: create, ten updates, finish, expire.
+//! Creations, and whole lives: create, ten updates, finish, expire.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn churn(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(ROUND as u64));
         for churning in CHURNINGS {
             let mut churn = (churning.make)(threads);
-            // Until as much expires as is made.
+            // Until as many tasks expire as are created.
             churn.rounds(2 * KEPT_ROUNDS).unwrap_or_else(|wrong| panic!("{}: {wrong}", churning.name));
             group.bench_function(BenchmarkId::new(churning.name, format!("x{threads}")), |bencher| {
                 bencher.iter_custom(|times| {

@@ -1,4 +1,4 @@
-//! Polls: by minted id, by a client's UUID, by handle, beside the peers and the floors.
+//! Polls by minted id, by a client's UUID and by handle, next to the peers and the floors.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn poll(criterion: &mut Criterion) {
     }
 }
 
-/// The time of so many polls; of more, if that is less than the harness takes at a time.
+/// The time of so many polls; of more polls, if that is less than the harness's least number.
 fn time(contender: &dyn Contender, times: u64) -> Duration {
     let ops = usize::try_from(times).unwrap_or(usize::MAX).max(1024);
     let plan = Plan { hits: true, writer: Writer::None, written: 0, ops, from: 0 };

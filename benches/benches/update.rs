@@ -1,4 +1,4 @@
-//! Increments: by the exclusive handle, by shared ones, beside what else counts.
+//! Increments by the exclusive handle and by shared ones, next to other counters.
 
 use std::time::Duration;
 

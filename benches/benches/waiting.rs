@@ -1,5 +1,5 @@
-//! Those who wait, and the change feed: an end and its waiters beside `tokio::sync::watch`, ticks with
-//! watchers, drains.
+//! Waiters and the change feed: an end and its waiters next to `tokio::sync::watch`, ticks with watchers, and
+//! drains.
 
 use std::time::Duration;
 

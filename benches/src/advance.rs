@@ -1,4 +1,4 @@
-//! Increments: one task advanced by its writer, or by several.
+//! Increments: one task that is advanced by one writer, or by several.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -20,31 +20,31 @@ use crate::payload::{Compact, Line, Plain};
 use crate::subject::Role;
 use crate::waiting::Watcher;
 
-/// How many tasks the maps hold in which one is looked up.
+/// How many other tasks are in the maps in which one is looked up.
 const BYSTANDERS: usize = 1000;
 
-/// One writer's hold on something that counts.
+/// One writer's handle to a counter.
 pub trait Counter: Send {
-    /// Adds 1, so many times.
+    /// Adds 1, `times` times.
     fn count(&mut self, times: usize);
-    /// What has been counted by all writers of it.
+    /// The count of all its writers together.
     fn counted(&self) -> u64;
 }
 
-/// Something that counts.
+/// A kind of counter.
 #[derive(Clone, Copy, Debug)]
 pub struct Counting {
-    /// Its line in the tables.
+    /// Its name in the tables.
     pub name: &'static str,
     /// What kind of thing it is.
     pub role: Role,
-    /// Makes so many holds: on one thing, or on one each.
+    /// Creates so many handles: all to one counter, or each to a counter of its own.
     pub make: fn(usize, bool) -> Vec<Box<dyn Counter>>,
     /// Whether it can have several writers.
     pub is_shared: bool,
 }
 
-/// All of them.
+/// All kinds.
 pub const COUNTINGS: &[Counting] = &[
     Counting { name: "inflight, Task", role: Role::Ours, make: tasks, is_shared: false },
     Counting { name: "inflight, Task, watched", role: Role::Ours, make: watched_tasks, is_shared: false },
@@ -59,7 +59,7 @@ pub const COUNTINGS: &[Counting] = &[
     Counting { name: "Mutex<HashMap>, by id", role: Role::Mutex, make: locked, is_shared: true },
 ];
 
-/// Counts on as many threads as there are holds, each `times` times.
+/// Counts on one thread per handle, `times` times on each.
 ///
 /// # Errors
 ///
@@ -73,7 +73,7 @@ pub fn count(holds: &mut [Box<dyn Counter>], one: bool, times: usize) -> Result<
     let threads = holds.len();
     let cells: Vec<Mutex<&mut Box<dyn Counter>>> = holds.iter_mut().map(Mutex::new).collect();
     let body = |at: usize, gate: &Gate| {
-        // Taken before the clock starts; nobody else wants it.
+        // Locked before the clock starts, and never contended.
         let mut hold = cells.get(at).map(|hold| hold.lock().unwrap_or_else(PoisonError::into_inner));
         lap(gate, || {
             if let Some(hold) = &mut hold {
@@ -91,7 +91,7 @@ fn boxed<C: Counter + 'static>(counter: C) -> Box<dyn Counter> {
     Box::new(counter)
 }
 
-/// So many clones of one thing, or so many things.
+/// So many clones of one counter, or so many counters.
 fn holds<C: Counter + 'static>(
     count: usize,
     one: bool,
@@ -104,7 +104,7 @@ fn holds<C: Counter + 'static>(
 
 fn started() -> (Store, Task) {
     let store = store(BYSTANDERS);
-    let mut task = store.create(NewTask::new("count")).expect("there is room");
+    let mut task = store.create(NewTask::new("count")).expect("the store is not full");
     task.start().expect("it is pending");
     (store, task)
 }
@@ -119,8 +119,8 @@ impl Counter for (Store, Task) {
     }
 }
 
-/// The loop of a worker that has the handle, as a function of its own: what it knows of the handle is what
-/// any worker knows.
+/// The loop of a worker that owns the handle. It is a function of its own, so that the compiler knows no more
+/// of the handle than in any worker.
 #[inline(never)]
 fn advance(task: &mut Task, times: usize) {
     for _ in 0..times {
@@ -133,7 +133,7 @@ fn tasks(count: usize, _: bool) -> Vec<Box<dyn Counter>> {
     (0..count).map(|_| boxed(started())).collect()
 }
 
-/// A task that somebody watches.
+/// A task with a watcher.
 struct Watched {
     task: (Store, Task),
     _watcher: Watcher,

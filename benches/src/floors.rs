@@ -1,4 +1,4 @@
-//! Floors: what no store can be faster than, since it leaves something out that a store needs.
+//! Floors: no store can be faster, since a floor leaves out something that a store needs.
 
 use std::collections::HashMap;
 
@@ -9,9 +9,9 @@ use crate::maps::{step_on, uuids};
 use crate::payload::{Line, PeerVersion};
 use crate::subject::{Built, Job, Role, Step, Subject, WRITTEN, tag_of};
 
-/// A flat array of lines, read by index: one cache line at random, three loads, no check of whose it is
-/// and none that it is from one instant. Its keys take 16 bytes, so that its stream of keys fills the
-/// caches as much as a stream of ids does.
+/// A flat array of lines, read by index: one random cache line and three loads, without a check of the tenant
+/// or of the instant. Its keys take 16 bytes, so that its stream of keys fills the caches as much as a stream
+/// of ids does.
 #[derive(Debug)]
 pub struct BareLine(Box<[Line]>);
 
@@ -46,7 +46,7 @@ impl Subject for BareLine {
     }
 }
 
-/// A `HashMap` that nothing guards: what hashing and probing cost by themselves.
+/// A `HashMap` without a lock: the cost of hashing and probing alone.
 #[derive(Debug)]
 pub struct BareMap(HashMap<TaskId, Box<Line>, Hasher>);
 

@@ -1,15 +1,15 @@
 //! Threads, barrier, time and repeats.
 //!
-//! All threads of a run are started and warmed up before any of them is timed; they leave one spin
-//! barrier together, and a run takes from the first start to the last end. The repeats of different
-//! subjects are interleaved by the caller, so that what the machine does meanwhile hits them all.
+//! All threads of a run are started and warmed up before any of them is timed. They leave one spin barrier
+//! together, and a run takes from the first start to the last end. The caller interleaves the repeats of
+//! different subjects, so that other load on the machine affects all of them.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Where the threads of one run wait for each other.
+/// The barrier of the threads of one run.
 #[derive(Debug)]
 pub struct Gate {
     threads: usize,
@@ -22,8 +22,7 @@ impl Gate {
         Self { threads, arrived: AtomicUsize::new(0), over: AtomicBool::new(false) }
     }
 
-    /// Waits until all threads are here. Spins, and lets others run if there are fewer cores than
-    /// threads.
+    /// Waits until all threads are here. Spins, and yields if there are fewer cores than threads.
     pub fn pass(&self) {
         self.arrived.fetch_add(1, Ordering::AcqRel);
         let mut rounds = 0u32;
@@ -36,14 +35,14 @@ impl Gate {
         }
     }
 
-    /// Whether those who are timed are through, for those who only keep them company.
+    /// Whether the timed threads are done, for the threads that accompany them.
     #[inline]
     pub fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
 }
 
-/// What one thread did: when it began and ended, and what came of it.
+/// The lap of one thread: its beginning, its end, and its result.
 #[derive(Debug)]
 pub struct Lap<R> {
     begin: Instant,
@@ -51,7 +50,7 @@ pub struct Lap<R> {
     result: R,
 }
 
-/// Times `work`, which comes after the gate.
+/// Times `work`, which begins after the gate.
 pub fn lap<R>(gate: &Gate, work: impl FnOnce() -> R) -> Lap<R> {
     gate.pass();
     let begin = Instant::now();
@@ -59,8 +58,8 @@ pub fn lap<R>(gate: &Gate, work: impl FnOnce() -> R) -> Lap<R> {
     Lap { begin, end: Instant::now(), result }
 }
 
-/// Runs `body` on so many threads, and beside them `company`, which goes on until [`Gate::is_over`].
-/// Gives the time from the first start to the last end, and the threads' results.
+/// Runs `body` on so many threads, and next to them `company`, which runs until [`Gate::is_over`]. Returns
+/// the time from the first start to the last end, and the threads' results.
 ///
 /// # Panics
 ///
@@ -117,7 +116,7 @@ impl Repeats {
         self.0.is_empty()
     }
 
-    /// The middle one; of an even number the mean of the two in the middle.
+    /// The middle one; for an even number, the mean of the two in the middle.
     #[must_use]
     pub fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
@@ -127,13 +126,13 @@ impl Repeats {
         if sorted.len() % 2 == 1 { at(half) } else { f64::midpoint(at(half.wrapping_sub(1)), at(half)) }
     }
 
-    /// The least: what it takes when nothing comes in between.
+    /// The least: the time without interruptions.
     #[must_use]
     pub fn least(&self) -> f64 {
         self.0.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    /// How far apart the least and the greatest are, as a part of the median.
+    /// The difference between the greatest and the least, as a fraction of the median.
     #[must_use]
     pub fn spread(&self) -> f64 {
         let greatest = self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -141,8 +140,8 @@ impl Repeats {
     }
 }
 
-/// Which thread counts to measure: 1 and 2, and on by doubling up to twice the cores where there are more
-/// than two.
+/// The thread counts to measure: 1 and 2, then doubled up to twice the cores where there are more than two
+/// cores.
 #[must_use]
 pub fn thread_counts() -> Vec<usize> {
     let cores = cores();

@@ -1,6 +1,6 @@
-//! Which task each poll asks for: streams of numbers that are made before the clock starts.
+//! The task of each poll: streams of numbers that are generated before the clock starts.
 
-/// How polls are spread over the tasks.
+/// The distribution of polls over the tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Spread {
     /// Each task as often as any other.
@@ -116,8 +116,8 @@ pub fn streams(spread: Spread, tasks: usize, length: usize, threads: usize) -> V
     (0..threads).map(|_| (0..length).map(|_| draw()).collect()).collect()
 }
 
-/// How long a stream is for so many tasks: long enough that a repeat does not run over the same few lines
-/// again, and no longer, since the stream itself takes room in the caches.
+/// The length of a stream for so many tasks: long enough that a repeat does not use the same few lines again,
+/// and no longer, since the stream itself takes space in the caches.
 #[must_use]
 pub fn stream_length(tasks: usize) -> usize {
     (tasks * 16).clamp(1 << 12, 1 << 20).next_power_of_two().min(1 << 20)

@@ -1,16 +1,16 @@
-//! Benchmarks of `inflight`, beside the peers that it is measured against: in one process, with the same
-//! hasher, the same payload and the same fields read.
+//! Benchmarks of `inflight` and its peers: in one process, with the same hasher, the same payload and the
+//! same fields read.
 //!
-//! The `report` binary runs the whole comparison; the criterion benches are for work on one part of it.
-//! How it is measured is said in `docs/PERFORMANCE.md`, and beside the code that does it:
+//! The `report` binary runs the whole comparison; the criterion benches are for work on one part of it. The
+//! method is described in `docs/PERFORMANCE.md`, and in the modules:
 //!
 //! * [`harness`]: threads, barrier, time, repeats.
-//! * [`keys`]: which task each poll asks for.
-//! * [`payload`]: what the peers store.
-//! * [`subject`]: what is measured, and the checks that run during it.
+//! * [`keys`]: the task of each poll.
+//! * [`payload`]: the peers' data of a task.
+//! * [`subject`]: the subjects of the measurements, and the checks that run during them.
 //! * [`ours`], [`maps`], [`slabs`], [`floors`]: polls of the store and of its peers.
 //! * [`advance`], [`lifecycle`]: increments, and whole lives.
-//! * [`waiting`], [`upkeep`], [`tails`], [`memory`]: those who wait, the keeper and the feed, tail latency, memory.
+//! * [`waiting`], [`upkeep`], [`tails`], [`memory`]: waiters, the keeper and the feed, tail latency, memory.
 //! * [`measure`]: interleaved repeats.
 
 pub mod advance;
@@ -32,7 +32,7 @@ pub mod waiting;
 /// The hasher of every map here: the one that the store's own registry uses.
 pub type Hasher = foldhash::quality::RandomState;
 
-/// Whether a criterion bench was asked for a trial run only (`--test`): then sizes are small.
+/// Whether a criterion bench was started only for a trial run (`--test`): then sizes are small.
 #[must_use]
 pub fn is_smoke() -> bool {
     std::env::args().any(|argument| argument == "--test")

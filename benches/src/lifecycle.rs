@@ -1,8 +1,8 @@
 //! Create, and the whole life: create, ten updates, finish, expire.
 //!
-//! The peers are as good as they can be made by hand: a queue in the order of ends, so that expiry costs
-//! what is due; ids from a counter that is stirred, not from the system; no status change is checked, no
-//! count is kept, nobody is told.
+//! The peers are as good as they can be made by hand: a queue in the order of ends, so that expiry costs as
+//! much as is due; ids from a counter that is mixed, not from the system. They check no status change, keep
+//! no counts and notify no waiters.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,27 +21,27 @@ use crate::keys::Random;
 use crate::payload::{Compact, Plain};
 use crate::subject::Role;
 
-/// A store of tasks that come and go.
+/// A store in which tasks are created, end and are removed.
 pub trait Turnstile: Sync + Send + Default {
     /// Finds a task.
     type Key: Copy + Send + Sync;
-    /// What creating a task gives.
+    /// The result of creating a task.
     type Hand: Send;
 
-    /// Its line in the tables.
+    /// Its name in the tables.
     const NAME: &'static str;
     /// What kind of thing it is.
     const ROLE: Role;
 
-    /// Makes a task; `id` is for those who do not mint their own.
+    /// Creates a task; `id` is for stores that do not mint ids.
     fn create(&self, id: TaskId) -> (Self::Key, Self::Hand);
-    /// Makes an update by id, as a service does which keeps nothing else of a task.
+    /// Makes an update by id, as a service does that keeps nothing else of a task.
     fn update(&self, key: Self::Key, hand: &mut Self::Hand);
-    /// Reads what is done, by id.
+    /// Reads the count, by id.
     fn poll(&self, key: Self::Key) -> Option<u64>;
     /// Ends the task.
     fn finish(&self, key: Self::Key, hand: Self::Hand, now: u64);
-    /// Lets go of it.
+    /// Removes it.
     fn remove(&self, key: Self::Key);
     /// How many tasks there are.
     fn stored(&self) -> usize;
@@ -133,8 +133,8 @@ arc_map!(
     len map.read().len()
 );
 
-/// `DashMap<Uuid, Arc<_>>` again, but the worker keeps the `Arc` and counts without the map, as a plain
-/// store: a handle built by hand.
+/// `DashMap<Uuid, Arc<_>>` again, but the worker keeps the `Arc` and counts without the map, with a plain
+/// atomic store: a handle built by hand.
 #[derive(Debug, Default)]
 pub struct Kept(DashMap<TaskId, Arc<Compact>, Hasher>);
 
@@ -235,7 +235,7 @@ impl Turnstile for Resolver {
 
     fn create(&self, _: TaskId) -> (idr_ebr::Key, ()) {
         self.1.fetch_add(1, Ordering::Relaxed);
-        (self.0.insert(Arc::new(Compact::running(0))).expect("there is room"), ())
+        (self.0.insert(Arc::new(Compact::running(0))).expect("the slab is not full"), ())
     }
 
     fn update(&self, key: idr_ebr::Key, (): &mut ()) {
@@ -277,7 +277,7 @@ impl Turnstile for Sharded {
 
     fn create(&self, _: TaskId) -> (usize, ()) {
         self.1.fetch_add(1, Ordering::Relaxed);
-        (self.0.insert(Arc::new(Compact::running(0))).expect("there is room"), ())
+        (self.0.insert(Arc::new(Compact::running(0))).expect("the slab is not full"), ())
     }
 
     fn update(&self, key: usize, (): &mut ()) {
@@ -309,14 +309,14 @@ impl Turnstile for Sharded {
 
 // ---- create -----------------------------------------------------------------------------------------
 
-/// Something whose creates can be timed.
+/// A store whose creations can be timed.
 #[derive(Clone, Copy, Debug)]
 pub struct Creating {
-    /// Its line in the tables.
+    /// Its name in the tables.
     pub name: &'static str,
     /// What kind of thing it is.
     pub role: Role,
-    /// Times so many creates on each of so many threads, into an empty store.
+    /// Times so many creations on each of so many threads, into an empty store.
     pub run: fn(usize, usize) -> Result<Duration, String>,
 }
 
@@ -379,7 +379,7 @@ fn manual(capacity: usize, clock: &ManualClock) -> Store {
 
 // ---- the whole life ---------------------------------------------------------------------------------
 
-/// A round is this many lives, and takes a millisecond by the clock that expiry goes by.
+/// The number of lives in a round. A round takes a millisecond by the clock for expiry.
 pub const ROUND: usize = 256;
 
 /// Tasks are kept for this many rounds after their end.
@@ -388,24 +388,24 @@ pub const KEPT_ROUNDS: usize = 16;
 /// Updates in a life.
 pub const UPDATES: usize = 10;
 
-/// Something that lives can be led in, on so many threads.
+/// A store in which whole lives are timed, on so many threads.
 pub trait Churn: Send {
-    /// Leads so many rounds of lives on each thread; gives the time that took.
+    /// Runs so many rounds of lives on each thread; returns the time.
     ///
     /// # Errors
     ///
-    /// There are more tasks left than are kept.
+    /// More tasks are left than are kept.
     fn rounds(&mut self, rounds: usize) -> Result<Duration, String>;
 }
 
-/// Something that lives can be led in.
+/// A kind of store in which whole lives are timed.
 #[derive(Clone, Copy, Debug)]
 pub struct Churning {
-    /// Its line in the tables.
+    /// Its name in the tables.
     pub name: &'static str,
     /// What kind of thing it is.
     pub role: Role,
-    /// Makes one for so many threads.
+    /// Creates one for so many threads.
     pub make: fn(usize) -> Box<dyn Churn>,
 }
 
@@ -449,7 +449,7 @@ impl Churn for Ours {
                 let mut lived = 0;
                 for round in 0..rounds {
                     lived += (0..ROUND).filter(|_| this.life()).count();
-                    // The threads take turns at what the keeper does.
+                    // The threads do the keeper's work in turn.
                     if round % this.threads == at {
                         this.clock.advance(Duration::from_millis(1));
                         this.store.tick();
@@ -466,7 +466,8 @@ impl Churn for Ours {
 }
 
 fn kept_is(found: usize, threads: usize, rounds: usize) -> Result<(), String> {
-    // Twice, since of two threads the slower one is alone at the end, and takes each second turn only.
+    // Twice as many, since the slower one of two threads is alone at the end, and does only every second
+    // turn.
     let most = threads * ROUND * (2 * KEPT_ROUNDS + 4);
     let least = ROUND * (KEPT_ROUNDS - 4).min(rounds / 2);
     let is_kept = (least..=most).contains(&found);

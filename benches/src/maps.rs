@@ -1,7 +1,7 @@
-//! Peers that are maps. All have the same keys, the same hasher, and behind an `Arc` the same payload.
+//! Peers that are maps. All have the same keys, the same hasher, and the same payload behind an `Arc`.
 //!
-//! Readers read the payload where it lies, without cloning the `Arc`, which is the cheapest that the map
-//! offers. Writers hold the `Arc` and need not look their task up, unless the map has no `Arc`.
+//! Readers read the payload in place, without cloning the `Arc`: this is the cheapest read that the map
+//! offers. Writers hold the `Arc` and need no lookup, unless the map has no `Arc`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use crate::keys::Random;
 use crate::payload::{Line, PeerVersion, Plain};
 use crate::subject::{Built, Job, Role, Step, Subject, WRITTEN, tag_of};
 
-/// The keys of a map with so many tasks, and others that it does not have.
+/// The keys of a map with so many tasks, and other keys that are not in it.
 #[must_use]
 pub fn uuids(tasks: usize) -> (Vec<TaskId>, Vec<TaskId>) {
     let mut random = Random::new(0x7A5C);
@@ -29,7 +29,7 @@ fn lines(keys: &[TaskId]) -> Vec<Arc<Line>> {
     keys.iter().map(|key| Arc::new(Line::running(tag_of(*key)))).collect()
 }
 
-/// A step on a line that the writer holds.
+/// One step of work on a line that the writer holds.
 pub(crate) fn step_on(line: &Line, step: Step) {
     match step {
         Step::Advance(count) => line.advance(count),
@@ -56,7 +56,7 @@ where
     Built { store, keys, absent, hands }
 }
 
-/// `Mutex<HashMap<Uuid, Plain>>`: where everyone starts. The struct lies in the map, so a poll needs no
+/// `Mutex<HashMap<Uuid, Plain>>`: the usual first design. The struct is in the map itself, so a poll needs no
 /// further line; a writer looks its task up under the lock.
 #[derive(Debug)]
 pub struct Locked(Mutex<HashMap<TaskId, Plain, Hasher>>);
@@ -233,8 +233,8 @@ impl Subject for Scc {
     }
 }
 
-/// `ArcSwap<HashMap<Uuid, Arc<Line>>>`: each create or removal would copy the whole map, so it stands
-/// here for its polls only.
+/// `ArcSwap<HashMap<Uuid, Arc<Line>>>`: each creation or removal would copy the whole map, so only its polls
+/// are measured.
 #[derive(Debug)]
 pub struct Swapped(ArcSwap<HashMap<TaskId, Arc<Line>, Hasher>>);
 

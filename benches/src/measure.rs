@@ -1,5 +1,5 @@
-//! Interleaved measuring: each subject once, then each once more, so that whatever else the machine does
-//! hits them all.
+//! Interleaved measurements: each subject once, then each once more, and so on, so that other load on the
+//! machine affects all of them.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::subject::Role;
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// How often each subject is timed; at least five for figures to go by.
+    /// How often each subject is timed: at least five times for reliable figures.
     pub repeats: usize,
-    /// How long one timing takes, about.
+    /// About how long one timing takes.
     pub slice: Duration,
 }
 
-/// What times so many operations on each thread. An error is a check that failed.
+/// Times so many operations on each thread. An error is a check that failed.
 pub type Timed<'a> = Box<dyn FnMut(usize) -> Result<Duration, String> + 'a>;
 
-/// One of those that are compared.
+/// One of the compared subjects.
 pub struct Entry<'a> {
-    /// Its line in the tables.
+    /// Its name in the tables.
     pub subject: String,
     /// What kind of thing it is.
     pub role: Role,
@@ -29,7 +29,7 @@ pub struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// One of those that are compared.
+    /// One of the compared subjects.
     pub fn new(
         subject: impl Into<String>,
         role: Role,
@@ -48,10 +48,10 @@ impl std::fmt::Debug for Entry<'_> {
     }
 }
 
-/// What was measured of one subject.
+/// The measurements of one subject.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// Its line in the tables.
+    /// Its name in the tables.
     pub subject: String,
     /// What kind of thing it is.
     pub role: Role,
@@ -63,7 +63,7 @@ pub struct Measured {
 ///
 /// # Errors
 ///
-/// A check of one of them failed; nothing is measured then.
+/// A check of one of them failed; then there is no result.
 pub fn interleaved(
     entries: &mut [Entry<'_>],
     effort: Effort,
@@ -80,7 +80,7 @@ pub fn interleaved(
         .collect();
     for repeat in 0..effort.repeats {
         for turn in 0..entries.len() {
-            // Each repeat begins with another one.
+            // Each repeat begins with another subject.
             let at = (turn + repeat) % entries.len();
             if let (Some(entry), Some(ops), Some(measured)) =
                 (entries.get_mut(at), ops.get(at), measured.get_mut(at))
@@ -96,7 +96,7 @@ fn run(entry: &mut Entry<'_>, ops: usize) -> Result<Duration, String> {
     (entry.run)(ops).map_err(|wrong| format!("{}: {wrong}", entry.subject))
 }
 
-/// How many operations fill the slice. Trying that out warms the subject up.
+/// How many operations fill the slice. The trial runs warm the subject up.
 fn calibrate(entry: &mut Entry<'_>, slice: Duration, least: usize, most: usize) -> Result<usize, String> {
     let mut ops = least.max(1);
     loop {

@@ -1,5 +1,5 @@
-//! Resident memory. Each figure is taken in a process of its own, which holds nothing else: what was
-//! freed before would otherwise be used again and not be seen.
+//! Resident memory. Each figure is measured in a process of its own, which holds nothing else: otherwise
+//! memory that was freed before would be used again, and would not be counted.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -17,16 +17,16 @@ use crate::payload::{Compact, Plain};
 use crate::subject::Role;
 use crate::waiting::{Bell, Watcher};
 
-/// Something that takes memory.
+/// A kind of store whose memory is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Holding {
-    /// What a task has.
+    /// What a task contains.
     pub scenario: &'static str,
-    /// Its line in the tables.
+    /// Its name in the tables.
     pub name: &'static str,
     /// What kind of thing it is.
     pub role: Role,
-    /// Makes one with so many tasks.
+    /// Creates one with so many tasks.
     pub make: fn(usize) -> Box<dyn Any>,
 }
 
@@ -51,7 +51,7 @@ pub const HOLDINGS: &[Holding] = &[
     Holding { scenario: WATCHED, name: "tokio watch, Receiver", role: Role::Other, make: receivers },
 ];
 
-/// A hundred bytes a task, to try the measuring itself on.
+/// A hundred bytes a task, to test the measurement itself.
 pub const BALLAST: Holding = Holding {
     scenario: NUMBERS,
     name: "a hundred bytes",
@@ -72,7 +72,7 @@ pub fn resident() -> u64 {
     kib.expect("a line with the resident size") * 1024
 }
 
-/// Bytes that `holding` takes for each of so many tasks, in this process.
+/// How many bytes `holding` takes for each of so many tasks, in this process.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "bytes per task are rounded anyway")]
 pub fn bytes_per_task(holding: &Holding, tasks: usize) -> f64 {
@@ -88,7 +88,7 @@ thread_local! {
     static BASE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// Begins counting here; anew, where something has to be made that is not to be counted.
+/// Begins counting here; called again if something that was just created is not to be counted.
 fn mark() {
     BASE.with(|base| base.set(resident()));
 }
@@ -99,7 +99,7 @@ fn ids(tasks: usize) -> impl Iterator<Item = TaskId> {
 }
 
 fn run(store: &Store, new: NewTask) -> Task {
-    let mut task = store.create(new).expect("there is room");
+    let mut task = store.create(new).expect("the store is not full");
     task.start().expect("it is pending");
     task
 }
@@ -181,7 +181,7 @@ fn detailed(tasks: usize) -> Box<dyn Any> {
     Box::new(store)
 }
 
-/// What a service would write for the same.
+/// What a service would write by hand for the same data.
 #[derive(Debug)]
 struct Entry {
     _numbers: Plain,
@@ -239,7 +239,7 @@ fn receivers(tasks: usize) -> Box<dyn Any> {
 
 // ---- growth and shrink ----------------------------------------------------------------------------------
 
-/// Fills and empties a store of so many tasks, so many times; gives the resident bytes before, and after
+/// Fills and empties a store of so many tasks, so many times; returns the resident bytes before, and after
 /// each filling and each emptying.
 #[must_use]
 pub fn churned(is_ours: bool, tasks: usize, times: usize) -> Vec<u64> {

@@ -8,7 +8,7 @@ use crate::keys::Random;
 use crate::payload::Seen;
 use crate::subject::{Built, Job, Role, Step, Subject, WRITTEN, tag_of};
 
-/// A store that keeps everything and is ticked by its thread, as in a service.
+/// A store that keeps everything and is ticked by its own thread, as in a service.
 ///
 /// # Panics
 ///
@@ -36,7 +36,7 @@ fn seen(status: &Status) -> Seen<Version> {
 }
 
 fn running(store: &Store, new: NewTask) -> Task {
-    let mut task = store.create(new).expect("there is room");
+    let mut task = store.create(new).expect("the store is not full");
     task.set_total(tag_of(task.id())).expect("it is pending");
     task.start().expect("it is pending");
     task
@@ -53,7 +53,7 @@ fn write(task: &mut Task, step: Step) {
 /// Ids of tasks that were in the store and are gone.
 fn gone(store: &Store, count: usize) -> Vec<TaskId> {
     let cancelled = |_| {
-        let mut task = store.create(NewTask::new("gone")).expect("there is room");
+        let mut task = store.create(NewTask::new("gone")).expect("the store is not full");
         task.cancel().expect("it is pending");
         task
     };
@@ -105,7 +105,7 @@ impl Subject for ById {
     }
 }
 
-/// Polls by UUIDs that the clients brought. A miss is a UUID that nobody brought.
+/// Polls by UUIDs that the clients chose. A miss is a UUID that was never used.
 #[derive(Debug)]
 pub struct ByUuid {
     store: Store,
@@ -146,7 +146,7 @@ impl Subject for ByUuid {
     }
 }
 
-/// Polls by the handle, of which there is one per task.
+/// Polls by the handle; there is one handle per task.
 #[derive(Debug)]
 pub struct ByHandle {
     tasks: Vec<Task>,
@@ -164,7 +164,7 @@ impl Subject for ByHandle {
         let store = store(tasks);
         let mut handles = Vec::with_capacity(tasks);
         for at in 0..tasks {
-            let mut task = store.create(NewTask::new("job")).expect("there is room");
+            let mut task = store.create(NewTask::new("job")).expect("the store is not full");
             task.set_total(Self::tag(at)).expect("it is pending");
             task.start().expect("it is pending");
             handles.push(task);
@@ -209,11 +209,11 @@ impl Pages {
         Self { store, ids, _tasks: tasks }
     }
 
-    /// The time of so many polls, in pages or one by one, from the place in the stream on.
+    /// The time of so many polls, in pages or one by one, from index `from` of the stream on.
     ///
     /// # Errors
     ///
-    /// A task was not found, or a status is another task's.
+    /// A task was not found, or a status belongs to another task.
     pub fn time(&self, at_once: bool, from: usize, polls: usize) -> Result<Duration, String> {
         let pages = polls / Self::SIZE;
         let mut wrong = 0;

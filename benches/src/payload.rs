@@ -1,24 +1,24 @@
-//! What the peers store of a task: the same fields as a `Status`, in one cache line of atomics, or as a
-//! plain struct where a lock is held anyway.
+//! The peers' data of a task: the same fields as a `Status`, in one cache line of atomics, or as a plain
+//! struct if a lock is held anyway.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a poll has seen: the fields that every subject has to read.
+/// The result of a poll: the fields that every subject has to read.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<V> {
     /// Whether the task runs.
     pub running: bool,
-    /// Which attempt it is in.
+    /// The attempt.
     pub attempt: u64,
-    /// How much of it is done.
+    /// The count.
     pub done: u64,
-    /// How much there is to do; here the task's [tag](crate::subject::Subject::tag).
+    /// The total; here it is the task's [tag](crate::subject::Subject::tag).
     pub total: u64,
-    /// What orders this observation among those of the same task.
+    /// Orders this observation among those of the same task.
     pub version: V,
 }
 
-/// A version as the peers have it: the sequence of transitions, then progress.
+/// A version of a peer: the sequence of transitions, then progress.
 pub type PeerVersion = (u64, u64);
 
 const PENDING: u64 = 0;
@@ -31,8 +31,8 @@ const ATTEMPT_MASK: u64 = 0xFFFF;
 const SEQUENCE_SHIFT: u32 = 24;
 const SEQUENCE: u64 = 1 << SEQUENCE_SHIFT;
 
-/// One task of a peer: atomics, read in one instant as the store reads its own (a packed word before and
-/// after the fields), written by one thread at a time.
+/// One task of a peer: atomics that are read from one instant in the same way as the store's (a packed word
+/// before and after the fields), written by one thread at a time.
 #[derive(Debug, Default)]
 pub struct Compact {
     word: AtomicU64,
@@ -43,13 +43,13 @@ pub struct Compact {
     updated: AtomicU64,
 }
 
-/// The same in a cache line of its own, so that a poll touches exactly one besides the map's.
+/// The same in a cache line of its own, so that a poll reads exactly one line besides the map's.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct Line(Compact);
 
 impl Line {
-    /// A task that runs in its first attempt.
+    /// A task that runs, in its first attempt.
     #[must_use]
     pub fn running(total: u64) -> Self {
         Self(Compact::running(total))
@@ -66,7 +66,7 @@ impl std::ops::Deref for Line {
 }
 
 impl Compact {
-    /// A task that runs in its first attempt.
+    /// A task that runs, in its first attempt.
     #[must_use]
     pub fn running(total: u64) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl Compact {
         }
     }
 
-    /// All fields, without a look back: the least that a read can do. For the floors.
+    /// All fields, without reading the word again: the least that a read can do. For the floors.
     #[inline(always)]
     pub fn glance(&self) -> Seen<PeerVersion> {
         let word = self.word.load(Ordering::Relaxed);
@@ -99,20 +99,20 @@ impl Compact {
         seen(word, progress, self.total.load(Ordering::Relaxed))
     }
 
-    /// Adds to what is done, as the only writer.
+    /// Adds to the count, as the only writer.
     #[inline(always)]
     pub fn advance(&self, count: u64) {
         let done = self.progress.load(Ordering::Relaxed);
         self.progress.store(done + count, Ordering::Release);
     }
 
-    /// Adds to what is done, as one of several writers.
+    /// Adds to the count, as one of several writers.
     #[inline(always)]
     pub fn add(&self, count: u64) {
         self.progress.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Gives this attempt up and starts the next, as the only writer.
+    /// Ends this attempt and starts the next one, as the only writer.
     pub fn retry(&self) {
         let word = self.word.load(Ordering::Relaxed);
         let pending = (word & !STATE_MASK) + SEQUENCE + ATTEMPT;
@@ -138,7 +138,7 @@ fn seen(word: u64, progress: u64, total: u64) -> Seen<PeerVersion> {
     Seen { running, attempt, done, total, version: (word >> SEQUENCE_SHIFT, done) }
 }
 
-/// One task as a plain struct: what stands in a map under a lock, or in a watch channel.
+/// One task as a plain struct, for a map under a lock or a watch channel.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain {
     word: u64,
@@ -150,7 +150,7 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// A task that runs in its first attempt.
+    /// A task that runs, in its first attempt.
     #[must_use]
     pub fn running(total: u64) -> Self {
         Self { word: RUNNING | ATTEMPT | SEQUENCE, total, ..Self::default() }
@@ -163,13 +163,13 @@ impl Plain {
         seen(self.word, self.progress, self.total)
     }
 
-    /// Adds to what is done.
+    /// Adds to the count.
     #[inline(always)]
     pub fn advance(&mut self, count: u64) {
         self.progress += count;
     }
 
-    /// Gives this attempt up and starts the next.
+    /// Ends this attempt and starts the next one.
     pub fn retry(&mut self) {
         self.word = (self.word & !STATE_MASK) + 2 * SEQUENCE + ATTEMPT + RUNNING;
         self.progress = 0;

@@ -1,4 +1,4 @@
-//! Peers whose key is an address: slabs with generations. Their keys are 8 bytes, not a UUID.
+//! Peers whose key is an address: slabs with generations. Their keys have 8 bytes and are not UUIDs.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::maps::step_on;
 use crate::payload::{Line, PeerVersion};
 use crate::subject::{Built, Job, Role, Step, Subject, WRITTEN};
 
-/// `idr_ebr::Idr<Arc<Line>>`, guarded for each poll or once: the nearest design.
+/// `idr_ebr::Idr<Arc<Line>>`, guarded for each poll or once: the most similar design.
 pub struct Resolver(Idr<Arc<Line>>);
 
 impl std::fmt::Debug for Resolver {
@@ -31,7 +31,7 @@ impl Subject for Resolver {
         gone.iter().for_each(|key| assert!(idr.remove(*key), "it was inserted"));
         let (mut keys, mut hands) = (Vec::with_capacity(tasks), Vec::new());
         for _ in 0..tasks {
-            let place = idr.vacant_entry().expect("there is room");
+            let place = idr.vacant_entry().expect("the slab is not full");
             let line = Arc::new(Line::running(Self::tag(place.key())));
             if hands.len() < WRITTEN {
                 hands.push(Arc::clone(&line));
@@ -77,7 +77,7 @@ impl Subject for Sharded {
         gone.iter().for_each(|key| assert!(slab.remove(*key), "it was inserted"));
         let (mut keys, mut hands) = (Vec::with_capacity(tasks), Vec::new());
         for _ in 0..tasks {
-            let place = slab.vacant_entry().expect("there is room");
+            let place = slab.vacant_entry().expect("the slab is not full");
             let key = place.key();
             let line = Arc::new(Line::running(Self::tag(key)));
             if hands.len() < WRITTEN {

@@ -1,16 +1,15 @@
-//! What is measured, and the checks that run during it.
+//! The subjects of the measurements, and the checks that run during them.
 //!
-//! A [`Subject`] is a store of tasks in any shape: the real one, a map under a lock, a slab, a bare line.
-//! Its polls are compiled into one loop per subject and [mode](Subject::MODES), so nothing is dispatched
-//! while the clock runs.
+//! A [`Subject`] is a store of tasks of any kind: the real one, a map under a lock, a slab, or plain lines.
+//! Its polls are compiled into one loop per subject and [mode](Subject::MODES), so there is no dynamic
+//! dispatch while the clock runs.
 //!
 //! # The checks
 //!
-//! A task's total is made from its key, and a writer keeps `done` and `attempt` equal in their low six
-//! bits, so *every* poll of every subject is checked for being the right task's and for not being torn.
-//! Every sixteenth poll is compared with the last version that this thread has seen of the same task, as
-//! far as a table of 1,024 of them remembers. A run in which a check fails has no time, only a
-//! [`Violation`].
+//! A task's total is derived from its key, and a writer keeps the low six bits of `done` and `attempt` equal.
+//! So *every* poll of every subject is checked: it must be of the right task, and not torn. Every sixteenth
+//! poll is compared with the last version of the same task that this thread has seen, if its table of 1,024
+//! versions still has it. A run in which a check fails has no time, only a [`Violation`].
 
 use std::fmt;
 use std::hint::black_box;
@@ -22,20 +21,20 @@ use inflight::{MAX_COUNT, TaskId};
 use crate::harness::{Gate, lap, race};
 use crate::payload::Seen;
 
-/// What kind of thing a subject is; it decides which ratios it counts in.
+/// The kind of a subject; it decides which ratios the subject counts in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The store.
     Ours,
     /// A concurrent map, or a map under a readers-writer lock.
     Map,
-    /// A slab: a peer whose key is an address, too.
+    /// A slab: a peer whose key is an address, as the store's is.
     Slab,
     /// `Mutex<HashMap>`.
     Mutex,
     /// Another peer.
     Other,
-    /// The least that could be done.
+    /// The least work possible.
     Floor,
 }
 
@@ -49,45 +48,45 @@ impl Role {
 
 /// A store of tasks.
 pub trait Subject: Sized + Sync + Send + 'static {
-    /// What finds a task.
+    /// The key of a task.
     type Key: Copy + Send + Sync;
-    /// What orders the observations of one task.
+    /// Orders the observations of one task.
     type Version: Copy + Ord + Send;
-    /// What the writer of a task holds.
+    /// A writer's handle to a task.
     type Hand: Send;
 
     /// What kind of thing it is.
     const ROLE: Role;
-    /// The ways in which it can be polled: each is a line in the tables.
+    /// The ways in which it can be polled: each has a line in the tables.
     const MODES: &'static [&'static str];
 
-    /// Makes one with so many tasks, all of them running.
+    /// Creates one with so many tasks, all of them running.
     fn build(tasks: usize) -> Built<Self>;
 
-    /// What the total of the task with this key is.
+    /// The total of the task with this key.
     fn tag(key: Self::Key) -> u64;
 
-    /// Lets `job` poll in the way `mode`.
+    /// Runs `job`, with polls in the way `mode`.
     fn poll<J: Job<Self>>(&self, mode: usize, job: J) -> J::Out;
 
-    /// Makes one step of work on a task.
+    /// Does one step of work on a task.
     fn write(&self, hand: &mut Self::Hand, step: Step);
 }
 
-/// What the total of a task is made from where the key is an id: as many of its low bits as a total can
-/// have. With 32 of them, about a hundred pairs among a million tasks would share a tag, and the checks
-/// would take the one for the other.
+/// The total of a task whose key is an id: as many of the id's low bits as a total can have. With 32 of them,
+/// about a hundred pairs among a million tasks would share a tag, and the checks would take one task for the
+/// other.
 #[inline(always)]
 #[must_use]
 pub const fn tag_of(id: TaskId) -> u64 {
     id.as_u128() as u64 & MAX_COUNT
 }
 
-/// What polls a subject; gets a closure that polls.
+/// A loop of polls; it gets a closure that polls.
 pub trait Job<S: Subject> {
-    /// What comes of it.
+    /// Its result.
     type Out;
-    /// Polls.
+    /// Runs the loop.
     fn run(self, read: impl Fn(S::Key) -> Option<Seen<S::Version>>) -> Self::Out;
 }
 
@@ -100,11 +99,11 @@ pub struct Built<S: Subject> {
     pub keys: Vec<S::Key>,
     /// Keys of no task.
     pub absent: Vec<S::Key>,
-    /// Writers' holds on the first tasks, [`WRITTEN`] of them or all.
+    /// Writers' handles to the first tasks, [`WRITTEN`] of them or all.
     pub hands: Vec<S::Hand>,
 }
 
-/// How many tasks a writer works on at the most, in turn.
+/// The greatest number of tasks that a writer works on, in turn.
 pub const WRITTEN: usize = 1024;
 
 /// One step of work on a task.
@@ -116,14 +115,14 @@ pub enum Step {
     Retry,
 }
 
-/// How a writer goes on with one task, such that `done` and `attempt` agree in their low six bits.
+/// The state of a writer's work on one task; the low six bits of `done` and `attempt` agree.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     attempt: u64,
     steps: u32,
 }
 
-/// After so many steps comes the next attempt.
+/// The number of steps in an attempt.
 const STEPS_PER_ATTEMPT: u32 = 4096;
 
 impl Pace {
@@ -132,7 +131,7 @@ impl Pace {
     #[inline]
     fn next(&mut self) -> Step {
         self.steps += 1;
-        // The greatest number of attempts that every subject takes.
+        // The greatest number of attempts that every subject supports.
         if self.steps > STEPS_PER_ATTEMPT && self.attempt < 0xFFFE {
             *self = Self { attempt: self.attempt + 1, steps: 0 };
             return Step::Retry;
@@ -142,19 +141,19 @@ impl Pace {
     }
 }
 
-/// How busy a writer is.
+/// The load by the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
-    /// There is none.
+    /// There is no writer.
     None,
-    /// One update per microsecond on average; sleeps between, so that it takes little of a core.
+    /// One update per microsecond on average; the writer sleeps in between, so it takes little of a core.
     Paced,
     /// One update after the other.
     Tight,
 }
 
 impl Writer {
-    /// The word for it in the name of a scenario; none for none.
+    /// The word for it in the name of a scenario; empty without a writer.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -170,9 +169,9 @@ impl Writer {
 pub struct Plan {
     /// Whether the tasks are there.
     pub hits: bool,
-    /// Who writes meanwhile.
+    /// The writer during the run.
     pub writer: Writer,
-    /// How many tasks are written to, the first ones; at most [`WRITTEN`].
+    /// How many tasks are written to, from the first on; at most [`WRITTEN`].
     pub written: usize,
     /// How many polls each thread makes.
     pub ops: usize,
@@ -180,12 +179,12 @@ pub struct Plan {
     pub from: usize,
 }
 
-/// A check failed: the subject is wrong, so its time means nothing.
+/// A check failed: the subject is wrong, so its time is meaningless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Polls that found nothing, or found what is not there.
+    /// Polls that did not find a task that is there, or found one that is not.
     pub missed: u64,
-    /// Polls that were torn, or another task's.
+    /// Polls that were torn, or returned another task.
     pub torn: u64,
     /// Polls that saw a version go back.
     pub regressed: u64,
@@ -209,17 +208,17 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// A subject in one of its modes, of whatever type.
+/// A subject in one of its modes, with its type erased.
 pub trait Contender: Send {
-    /// Its line in the tables.
+    /// Its name in the tables.
     fn name(&self) -> &'static str;
     /// What kind of thing it is.
     fn role(&self) -> Role;
-    /// Whether it has keys of no task, so that misses can be measured.
+    /// Whether it has keys without a task, so that misses can be measured.
     fn can_miss(&self) -> bool;
     /// Whether it has writers.
     fn can_write(&self) -> bool;
-    /// Makes the keys of these streams ready.
+    /// Prepares the keys of these streams.
     fn prepare(&mut self, streams: &[Vec<u32>], hits: bool);
     /// Runs and times the plan.
     ///
@@ -288,7 +287,8 @@ impl<S: Subject> Contender for InMode<S> {
         let company: Option<&(dyn Fn(&Gate) + Sync)> =
             if plan.writer == Writer::None { None } else { Some(&company) };
         let (elapsed, found) = race(self.streams.len(), body, company);
-        // A floor does not look back, so under a writer it is torn now and then: that is what it leaves out.
+        // A floor does not read the word again, so with a writer some of its reads are torn: it leaves this
+        // check out.
         let is_excused = S::ROLE == Role::Floor && plan.writer != Writer::None;
         match found.into_iter().find(Violation::found).filter(|_| !is_excused) {
             Some(violation) => Err(violation),
@@ -311,7 +311,7 @@ impl<S: Subject> Shared<S> {
         let mut written = 0;
         while !gate.is_over() {
             if plan.writer == Writer::Tight {
-                // Looks at the gate now and then only.
+                // Checks the gate only once in 64 steps.
                 (written..written + 64).for_each(&mut step);
                 written += 64;
                 continue;
@@ -334,7 +334,7 @@ struct Polling<'a, K> {
     gate: &'a Gate,
 }
 
-/// One poll in so many is compared with what was seen before.
+/// How often a poll is compared with an earlier one: once in this many.
 const COMPARED: usize = 16;
 
 impl<S: Subject> Job<S> for Polling<'_, S::Key> {

@@ -1,5 +1,5 @@
-//! Tail latencies from an open loop: polls are due at fixed times, and each is timed from when it was due,
-//! so that a poller which was held up does not leave out what it should have measured meanwhile.
+//! Tail latencies from an open loop: polls are due at fixed times, and each is timed from when it was due. So
+//! a poller that is held up does not leave out the samples of that time.
 //!
 //! A poll is cheaper than reading the clock, so a sample is a batch of polls.
 
@@ -21,21 +21,21 @@ use crate::subject::Role;
 /// Polls in a sample.
 pub const BATCH: usize = 32;
 
-/// A sample is due each time this has passed.
+/// The time between two samples.
 pub const INTERVAL: Duration = Duration::from_micros(20);
 
 /// Live tasks that are polled.
 pub const LIVE: usize = 100_000;
 
-/// What goes on beside the polls, on one other thread.
+/// The work next to the polls, on one other thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Background {
     /// Nothing.
     Quiet,
-    /// One update per microsecond; 20,000 tasks a second are created, ended, and expire later; upkeep
-    /// runs every 50 ms.
+    /// One update per microsecond; 20,000 tasks a second are created and ended, and expire later; upkeep runs
+    /// every 50 ms.
     Steady,
-    /// All tasks that have ended expire, at once.
+    /// All ended tasks expire at once.
     MassExpiry,
 }
 
@@ -53,28 +53,28 @@ impl Background {
 
 /// A store under load.
 trait Loaded: Sync {
-    /// With [`LIVE`] live tasks, and others that have ended.
+    /// Creates one with [`LIVE`] live tasks, and so many ended ones.
     fn build(ended: usize) -> Self
     where
         Self: Sized;
-    /// Polls a live task; gives whether it is there.
+    /// Polls a live task; returns whether it is there.
     fn poll(&self, at: usize) -> bool;
     /// Makes progress on a live task.
     fn update(&self, at: usize);
     /// Creates a task and ends it.
     fn life(&self, random: &mut Random);
-    /// Lets go of what has ended; gives how many that were.
+    /// Removes the ended tasks; returns how many.
     fn expire(&self) -> usize;
 }
 
-/// What can be put under load.
+/// A kind of store under load.
 #[derive(Clone, Copy, Debug)]
 pub struct Loading {
-    /// Its line in the tables.
+    /// Its name in the tables.
     pub name: &'static str,
     /// What kind of thing it is.
     pub role: Role,
-    /// Measures it: beside what, for how long at least, and with how many ended tasks.
+    /// Measures it: with which background, for how long at least, and with how many ended tasks.
     pub run: fn(Background, Duration, usize) -> Result<Latencies, String>,
 }
 
@@ -89,10 +89,10 @@ pub const LOADINGS: &[Loading] = &[
     Loading { name: "bare line", role: Role::Floor, run: run::<Bare> },
 ];
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug)]
 pub struct Latencies {
-    /// Nanoseconds from when a sample was due to its end.
+    /// Nanoseconds from the time when a sample was due to its end.
     pub histogram: Histogram<u64>,
     /// How long the background took.
     pub background: Duration,
@@ -120,7 +120,7 @@ fn run<L: Loaded>(background: Background, window: Duration, ended: usize) -> Res
     })
 }
 
-/// The loop that is timed, until the background is over.
+/// The timed loop, which runs until the background is done.
 fn open_loop<L: Loaded>(
     loaded: &L,
     stream: &[u32],
@@ -204,7 +204,7 @@ impl Loaded for Ours {
             .build()
             .expect("a store of that capacity");
         let running = |_| {
-            let mut task = store.create(NewTask::new("job")).expect("there is room");
+            let mut task = store.create(NewTask::new("job")).expect("the store is not full");
             task.start().expect("it is pending");
             task
         };
@@ -227,7 +227,7 @@ impl Loaded for Ours {
     }
 
     fn life(&self, _: &mut Random) {
-        let mut task = self.store.create(NewTask::new("job")).expect("there is room");
+        let mut task = self.store.create(NewTask::new("job")).expect("the store is not full");
         task.start().expect("it is pending");
         assert!(task.succeed(()).is_ok(), "it runs");
     }
@@ -240,8 +240,8 @@ impl Loaded for Ours {
     }
 }
 
-/// A peer whose tasks expire from a queue, one removal after the other: kinder to its pollers than a walk
-/// over the map under its locks.
+/// A peer whose tasks expire from a queue, one removal after the other: this disturbs its pollers less than a
+/// scan of the map under its locks.
 struct Peer<T: Turnstile> {
     store: T,
     live: Vec<T::Key>,
@@ -286,7 +286,7 @@ impl<T: Turnstile> Loaded for Peer<T> {
     }
 }
 
-/// An array of lines, beside which nothing happens: what the machine itself does to a tail.
+/// An array of lines without any background work: the machine's own share of a tail.
 struct Bare(Box<[Line]>);
 
 impl Loaded for Bare {
@@ -348,7 +348,7 @@ mod tests {
                 while stuck.0.load(Ordering::Relaxed) {
                     thread::yield_now();
                 }
-                // Until the loop has caught up with what was due during the hold-up.
+                // Until the loop has made up for the samples that were due during the hold-up.
                 thread::sleep(Duration::from_millis(60));
                 over.store(true, Ordering::Release);
             });

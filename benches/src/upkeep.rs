@@ -1,5 +1,5 @@
-//! What the store does at a tick, and what its feed's readers do: the cost of what is due, of what has
-//! changed, and of what is merely stored or watched.
+//! The work of the store at a tick, and of the feed's readers: the costs of due tasks, of changed ones, and
+//! of those that are merely stored or watched.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,13 +17,13 @@ pub struct Stored {
     store: Store,
     clock: ManualClock,
     tasks: Vec<Task>,
-    /// In which order they change, and whose turn it is.
+    /// The order in which they change, and the next one's index.
     order: Vec<u32>,
     next: usize,
 }
 
 impl Stored {
-    /// A store with so many live tasks, and room for others.
+    /// A store with so many live tasks, and capacity for others.
     ///
     /// # Panics
     ///
@@ -48,13 +48,13 @@ impl Stored {
     ///
     /// # Errors
     ///
-    /// Others have gone, or not all of them.
+    /// Other tasks are gone, or some of the due ones are not.
     pub fn time_expiry(&mut self, due: usize) -> Result<Duration, String> {
         for _ in 0..due {
             let mut task = running(&self.store);
             assert!(task.succeed(()).is_ok(), "it runs");
         }
-        // Takes them onto the keeper's list, as the ticks between end and expiry do.
+        // This puts them on the keeper's list, as the ticks between end and expiry do.
         self.store.tick();
         let before = self.store.counts().total();
         self.clock.advance(Duration::from_secs(61));
@@ -65,30 +65,30 @@ impl Stored {
         if gone == due as u64 { Ok(elapsed) } else { Err(format!("{gone} tasks expired of {due}")) }
     }
 
-    /// A reader of the feed that has seen everything up to now.
+    /// A reader of the feed that has read everything so far.
     ///
     /// # Panics
     ///
-    /// When there are too many.
+    /// If there are too many readers.
     #[must_use]
     pub fn reader(&self) -> Changes {
         let mut reader = self.store.changes().expect("a reader");
-        // The look at each line that a new reader costs, and the quiet tick after which a task leaves the
-        // keeper's list.
+        // These ticks contain the reads of each line that a new reader causes, and the quiet tick after which
+        // a task leaves the keeper's list.
         (0..3).for_each(|_| self.tick());
         let _ = reader.try_drain();
         reader
     }
 
-    /// Moves the clock on, and ticks.
+    /// Advances the clock, and ticks.
     pub fn tick(&self) {
         self.clock.advance(Duration::from_millis(50));
         self.store.tick();
     }
 
-    /// So many make progress: others each time, and in no order. So what a change costs is the same however
-    /// many there are; in the order of their making, many neighbours would be cheaper than a few who are far
-    /// apart, since the processor fetches what comes next by itself.
+    /// So many tasks make progress: other ones each time, and in random order, so that a change costs the
+    /// same however many there are. In the order of creation, many neighbours would be cheaper than a few
+    /// that are far apart, because the processor prefetches the next line.
     fn advance(&mut self, changed: usize) {
         for turn in self.next..self.next + changed {
             let at = self.order.get(turn % self.order.len().max(1)).map_or(0, |at| *at as usize);
@@ -102,7 +102,7 @@ impl Stored {
     ///
     /// # Errors
     ///
-    /// The drain does not give each of them once, and nothing else.
+    /// The drain does not contain each of them once, and nothing else.
     pub fn time_drain(&mut self, reader: &mut Changes, changed: usize) -> Result<Duration, String> {
         self.advance(changed);
         self.tick();
@@ -113,7 +113,7 @@ impl Stored {
         if found != changed {
             return Err(format!("{found} tasks drained of {changed}"));
         }
-        // So that those which changed are off the keeper's list before the next.
+        // So that the changed tasks have left the keeper's list before the next drain.
         (0..3).for_each(|_| self.tick());
         Ok(elapsed)
     }
@@ -139,7 +139,7 @@ impl Stored {
         bell: &Bell,
         changed: usize,
     ) -> Result<Duration, String> {
-        // Those that were woken look, and wait anew.
+        // Those that were woken read, and wait again.
         for watcher in &mut *watchers {
             watcher.read();
         }
@@ -156,12 +156,12 @@ impl Stored {
 }
 
 fn running(store: &Store) -> Task {
-    let mut task = store.create(NewTask::new("job")).expect("there is room");
+    let mut task = store.create(NewTask::new("job")).expect("the store is not full");
     task.start().expect("it is pending");
     task
 }
 
-/// How many records a drain has, none of them of the same task as another.
+/// How many changes a drain has; no two of them may be of the same task.
 fn once(drained: &Drained) -> Result<usize, String> {
     let Drained::Changes(changes) = drained else { return Err("the reader fell behind".to_owned()) };
     match most_of_one(changes) {
@@ -170,32 +170,32 @@ fn once(drained: &Drained) -> Result<usize, String> {
     }
 }
 
-/// How many records a drain has of the task of which it has the most.
+/// The greatest number of changes of one task in a drain.
 fn most_of_one(changes: &[Change]) -> usize {
     let mut ids: Vec<_> = changes.iter().map(|change| change.status.id()).collect();
     ids.sort_unstable();
     ids.chunk_by(PartialEq::eq).map(<[_]>::len).max().unwrap_or(0)
 }
 
-/// What came of many updates under a reader.
+/// The result of many updates with a reader.
 #[derive(Clone, Copy, Debug)]
 pub struct Coalesced {
     /// Nanoseconds per update.
     pub ns_per_update: f64,
     /// How often the reader drained.
     pub drains: usize,
-    /// How many records it got.
+    /// How many changes it got.
     pub records: usize,
-    /// How many of one task in one drain, at the most.
+    /// The greatest number of changes of one task in one drain.
     pub most: usize,
 }
 
-/// Makes so many updates over so many tasks, round and round, with or without a reader of the feed that
-/// drains on another thread; the keeper ticks by itself.
+/// Makes so many updates over so many tasks, in turn, with or without a reader of the feed that drains on
+/// another thread; the keeper's thread ticks.
 ///
 /// # Errors
 ///
-/// A drain had a task twice, or the last status of a task did not come.
+/// A drain had a task twice, or did not contain the last status of a task.
 pub fn coalesce(tasks: usize, updates: usize, is_read: bool) -> Result<Coalesced, String> {
     let store = crate::ours::store(tasks);
     let mut handles: Vec<Task> = (0..tasks).map(|_| running(&store)).collect();
@@ -217,7 +217,7 @@ pub fn coalesce(tasks: usize, updates: usize, is_read: bool) -> Result<Coalesced
         store.tick();
         store.tick();
         over.store(true, Ordering::Release);
-        // A change that ends the reader's wait.
+        // A change to end the reader's wait.
         handles.truncate(tasks - 1);
         let last = (updates / tasks) as u64;
         let Followed { drains, records, most, newest } = match draining {
@@ -234,7 +234,7 @@ pub fn coalesce(tasks: usize, updates: usize, is_read: bool) -> Result<Coalesced
     })
 }
 
-/// What a reader got.
+/// The reader's result.
 #[derive(Default)]
 struct Followed {
     drains: usize,
@@ -244,7 +244,7 @@ struct Followed {
     newest: u64,
 }
 
-/// Drains until it is over.
+/// Drains until `over` is set.
 fn drain_until(reader: &mut Changes, over: &AtomicBool) -> Result<Followed, String> {
     let mut followed = Followed::default();
     loop {

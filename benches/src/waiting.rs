@@ -1,7 +1,7 @@
-//! From the end of a task to those who wait for it, beside `tokio::sync::watch`.
+//! From the end of a task to its waiters, next to `tokio::sync::watch`.
 //!
-//! The waiters are futures that are polled by hand, so that what is timed is the transition, the waking
-//! and the reading, and not a runtime or the system's scheduler.
+//! The waiters are futures that are polled by hand. So the transition, the wake-ups and the reads are timed,
+//! and not a runtime or the system's scheduler.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::payload::Plain;
 
-/// A future that waits for a task's end, and gives whether it saw one.
+/// A future that waits for a task's end, and returns whether it saw one.
 pub type Waiting = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// Counts wake-ups.
@@ -35,18 +35,18 @@ impl Wake for Bell {
 }
 
 impl Bell {
-    /// How often it has rung.
+    /// How often it was woken.
     #[must_use]
     pub fn rung(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Whose waiters are measured.
+/// A store whose waiters are measured.
 pub trait Ending {
-    /// What ends a task.
+    /// The handle that ends a task.
     type End;
-    /// A task, with so many waiters.
+    /// Creates a task, with so many waiters.
     fn task(&self, waiters: usize) -> (Self::End, Vec<Waiting>);
     /// Ends it.
     fn end(&self, end: Self::End);
@@ -61,7 +61,7 @@ pub struct Ours(Store);
 pub struct Channel;
 
 impl Ours {
-    /// With room for so many tasks at a time.
+    /// With a capacity of so many tasks.
     ///
     /// # Panics
     ///
@@ -72,7 +72,7 @@ impl Ours {
     }
 }
 
-/// A store that nobody ticks, and that lets go of what has succeeded at once.
+/// A store that is ticked by hand, and that removes succeeded tasks at the next tick.
 fn kept_by_hand(capacity: usize) -> Store {
     let built = Store::builder()
         .capacity(capacity)
@@ -87,9 +87,9 @@ impl Ending for Ours {
     type End = Task;
 
     fn task(&self, waiters: usize) -> (Task, Vec<Waiting>) {
-        // Lets go of the tasks of the round before.
+        // Removes the tasks of the last round.
         self.0.tick();
-        let mut task = self.0.create(NewTask::new("job")).expect("there is room");
+        let mut task = self.0.create(NewTask::new("job")).expect("the store is not full");
         task.start().expect("it is pending");
         let id: TaskId = task.id();
         let wait = |_| {
@@ -121,7 +121,7 @@ impl Ending for Channel {
     }
 }
 
-/// What is timed of an end.
+/// The end of the measured time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
     /// Until all wakers have been called.
@@ -172,7 +172,7 @@ pub fn time<E: Ending>(subject: &E, waiters: usize, until: Until, ends: usize) -
     Ok(elapsed)
 }
 
-/// A task that is watched: the stream has been polled, and will be woken.
+/// A watched task: the stream has been polled, and will be woken.
 #[derive(Debug)]
 pub struct Watcher {
     stream: Watch,
@@ -180,7 +180,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Watches a task; wakes `bell`.
+    /// Watches a task; changes wake `bell`.
     #[must_use]
     pub fn new(store: &Store, id: TaskId, bell: &Arc<Bell>) -> Self {
         let mut watcher = Self { stream: store.watch(id), waker: Waker::from(Arc::clone(bell)) };
@@ -188,7 +188,7 @@ impl Watcher {
         watcher
     }
 
-    /// Reads all that is there; gives how many statuses that were.
+    /// Reads all statuses that are there; returns how many.
     pub fn read(&mut self) -> usize {
         let mut context = Context::from_waker(&self.waker);
         let mut count = 0;
@@ -201,8 +201,8 @@ impl Watcher {
 
 // ---- across threads ---------------------------------------------------------------------------------
 
-/// Another thread, on which a single-threaded tokio runtime runs whoever waits. It is the same one for all
-/// ends and all subjects, so that where the system has put it is the same for all of them, too.
+/// Another thread, with a single-threaded tokio runtime that runs the waiters. It is the same thread for all
+/// ends and all subjects, so that its placement by the system is the same for all of them, too.
 #[derive(Debug)]
 pub struct Across {
     come: mpsc::UnboundedSender<Vec<Waiting>>,
@@ -211,7 +211,7 @@ pub struct Across {
 }
 
 impl Across {
-    /// Starts it.
+    /// Starts the thread.
     ///
     /// # Panics
     ///
@@ -225,7 +225,7 @@ impl Across {
         let work = async move {
             while let Some(waiting) = coming.recv().await {
                 let tasks: Vec<_> = waiting.into_iter().map(|waiting| tokio::spawn(waiting)).collect();
-                // All of them are polled before this task is again.
+                // All of them are polled before this task is polled again.
                 tokio::task::yield_now().await;
                 let mut seen = 0;
                 let _ = falling_asleep.send(());
@@ -235,12 +235,12 @@ impl Across {
                 let _ = done.send((Instant::now(), seen));
             }
         };
-        // It ends when this is dropped.
+        // The thread ends when this is dropped.
         std::thread::spawn(move || runtime.block_on(work));
         Self { come, asleep, seen }
     }
 
-    /// The time from the end of a task on this thread until the last of `waiters` on the other one has the
+    /// The time from the end of a task on this thread until the last of `waiters` on the other thread has the
     /// terminal status.
     ///
     /// # Errors

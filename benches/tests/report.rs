@@ -1,7 +1,6 @@
-//! The report as a whole, at its smallest: that it runs, and that what it writes has the form that its
-//! readers rely on.
+//! The report as a whole, at its smallest size: it runs, and its output has the form that readers rely on.
 
-#![cfg(not(debug_assertions))] // Without optimisation it takes minutes, and shows nothing more.
+#![cfg(not(debug_assertions))] // Without optimisation it takes minutes, and checks nothing more.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail as a test does")]
 
 use std::collections::BTreeSet;
@@ -84,7 +83,7 @@ fn a_whole_report_has_all_that_its_readers_rely_on() {
     assert!((ours["ratio_to_floor"].as_f64().unwrap() / (time(ours) / floor) - 1.0).abs() < 1e-9);
 
     let targets = array(&json, "targets");
-    // Only for one of them the smallest sizes are too small.
+    // Only for one target the smallest sizes are too small.
     let open: Vec<_> = targets.iter().filter(|target| !target["met"].is_boolean()).collect();
     assert!(open.len() == 1 && open[0]["what"].as_str().unwrap().contains("from 1 M tasks on"), "{open:#?}");
     assert!(targets.iter().all(|target| target["met"] != false || target["why"] != ""), "or has its reason");
@@ -110,7 +109,7 @@ fn a_report_goes_on_where_it_was_left() {
     let groups: BTreeSet<_> =
         array(&both, "results").iter().filter_map(|row| row["group"].as_str()).collect();
     assert_eq!(groups, BTreeSet::from(["update", "feed"]));
-    // Measured anew, a group replaces itself.
+    // A group that is measured again replaces its old results.
     assert!(scratch.report(&["--smoke", "--only", "feed"]).status.success());
     assert_eq!(array(&scratch.json(), "results").len(), array(&both, "results").len());
 }

@@ -1,4 +1,4 @@
-//! A headless Chromium, driven over WebDriver: JSON over HTTP, so no more than an HTTP client is needed.
+//! A headless Chromium, controlled by WebDriver: JSON over HTTP, so an HTTP client is enough.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -18,24 +18,24 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// How long the page has to come to what a test waits for.
+/// How long the page may take to fulfil a condition.
 const PATIENCE_MS: u64 = 15_000;
 
-/// How the page is looked at.
+/// The window, and the preferences of the user.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
     /// Width and height in CSS pixels.
     pub size: (u32, u32),
     /// Whether the dark scheme is preferred.
     pub dark: bool,
-    /// Whether it is a phone: touch, and a meta viewport that counts.
+    /// Whether it is a phone: it has touch, and obeys the meta viewport.
     pub phone: bool,
 }
 
 impl Look {
-    /// A window on a desk.
+    /// A window on a desktop.
     pub const DESK: Look = Look { size: (1440, 900), dark: false, phone: false };
-    /// The same at night.
+    /// The same with the dark scheme.
     pub const DARK: Look = Look { size: (1440, 900), dark: true, phone: false };
     /// A phone, upright.
     pub const PHONE: Look = Look { size: (390, 844), dark: false, phone: true };
@@ -55,7 +55,7 @@ impl Browser {
     ///
     /// # Panics
     ///
-    /// If there is none: `ci/browser.sh` installs it.
+    /// If it is not installed: `ci/browser.sh` installs it.
     pub async fn start(look: Look) -> Self {
         let (driver, port) = start_driver().await;
         let http = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
@@ -137,11 +137,11 @@ impl Browser {
         self.post("/execute/sync", json!({ "script": format!("return ({expression});"), "args": [] })).await
     }
 
-    /// Waits until an expression is truthy, looking once a frame; gives its value.
+    /// Waits until an expression is truthy, evaluating it once a frame; returns its value.
     ///
     /// # Panics
     ///
-    /// If it is not in fifteen seconds.
+    /// If the expression does not become truthy within fifteen seconds.
     pub async fn until(&self, expression: &str) -> Value {
         let script = format!(
             "const done = arguments[0], end = performance.now() + {PATIENCE_MS}; let last = null;
@@ -162,7 +162,7 @@ impl Browser {
         said
     }
 
-    /// Runs a script that calls `done(value)`; gives the value.
+    /// Runs a script that calls `done(value)`; returns the value.
     pub async fn run(&self, script: &str) -> Value {
         let script = format!("const done = arguments[0]; {script}");
         self.post("/execute/async", json!({ "script": script, "args": [] })).await
@@ -174,7 +174,7 @@ impl Browser {
         id.unwrap_or_else(|| panic!("no element {css}")).to_owned()
     }
 
-    /// Clicks on the one element that `css` selects, as a mouse does.
+    /// Clicks with the mouse on the one element that `css` selects.
     pub async fn click(&self, css: &str) {
         self.until(&format!("document.querySelector({})", json!(css))).await;
         let id = self.element(css).await;
@@ -187,7 +187,8 @@ impl Browser {
         self.post(&format!("/element/{id}/value"), json!({ "text": text })).await;
     }
 
-    /// Presses keys, one after the other, wherever the focus is. Names are the WebDriver's code points.
+    /// Presses keys, one after the other, in the element with the focus. Names are the WebDriver's code
+    /// points.
     pub async fn keys(&self, keys: &[&str]) {
         let press = |key: &&str| {
             [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })]
@@ -203,8 +204,8 @@ impl Browser {
         text.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Errors of scripts, and refusals of the content security policy, since the last call. A refused request
-    /// (401, 409, 410) is one that the page answers for itself.
+    /// Errors of scripts, and refusals by the content security policy, since the last call. A refused request
+    /// (401, 409, 410) is not one of them: the page handles it.
     pub async fn errors(&self) -> Vec<String> {
         let log = self.post("/se/log", json!({ "type": "browser" })).await;
         let entries = log.as_array().cloned().unwrap_or_default();
@@ -215,7 +216,7 @@ impl Browser {
             .collect()
     }
 
-    /// Writes what is to be seen as `name.png`.
+    /// Writes the visible page to `name.png`.
     pub async fn screenshot(&self, name: &str) -> PathBuf {
         let path = format!("/session/{}/screenshot", self.session);
         let image = self.call(Method::GET, &path, None).await;
@@ -230,7 +231,7 @@ impl Browser {
 }
 
 impl Drop for Browser {
-    /// Closes the browser: the driver that is killed next would leave it running.
+    /// Closes the browser: otherwise the driver, which is killed next, would leave it running.
     fn drop(&mut self) {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return };
         let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
@@ -243,7 +244,7 @@ fn field<'v>(entry: &'v Value, name: &str) -> &'v str {
     entry.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Starts a driver on a port of its own choice.
+/// Starts a driver, which chooses its own port.
 async fn start_driver() -> (Child, u16) {
     let mut driver = Command::new("chromedriver")
         .arg("--port=0")
@@ -256,7 +257,7 @@ async fn start_driver() -> (Child, u16) {
     while let Some(line) = lines.next_line().await.expect("the driver's output") {
         if let Some((_, port)) = line.split_once("started successfully on port ") {
             let port = port.trim_end_matches('.').parse().expect("a port");
-            // What it says later is of no interest, but a pipe that is full would stop it.
+            // Its later output is not needed, but a full pipe would stop it.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
             return (driver, port);
         }

@@ -1,4 +1,4 @@
-//! What the browser tests share: a browser to look with, and a store with something to look at.
+//! The tools of the browser tests: a browser, and a store with something to show.
 //!
 //! The tests need Chromium and ChromeDriver (`ci/browser.sh` installs Debian's where they are missing). They
 //! write screenshots into `$INFLIGHT_SCREENSHOTS`, by default a folder `inflight-screenshots` among the

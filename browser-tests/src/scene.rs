@@ -1,4 +1,4 @@
-//! A store with something to look at, served on loopback.
+//! A store with something to show, served on loopback.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -11,9 +11,9 @@ use tokio::task::JoinHandle;
 /// A store that is served.
 #[derive(Debug)]
 pub struct Service {
-    /// The store itself: tasks of it are what workers in the process make.
+    /// The store itself: the test creates tasks in it, as workers in the process do.
     pub store: Store,
-    /// Where it is served.
+    /// Its address.
     pub address: SocketAddr,
     shutdown: Shutdown,
     serving: JoinHandle<()>,
@@ -45,25 +45,25 @@ impl Service {
         format!("http://{}/", self.address)
     }
 
-    /// Ends the service, and waits until its port is free.
+    /// Stops the service, and waits until its port is free.
     pub async fn stop(self) {
         self.shutdown.begin();
         self.serving.await.expect("it ends");
     }
 }
 
-/// A day in the life of a service: tasks in all states, with an hour's history.
+/// The tasks of a service in use: in all states, with an hour's history.
 #[derive(Debug)]
 pub struct Scene {
     /// The store.
     pub store: Store,
-    /// A task that goes on, with children, progress and a message.
+    /// A running task, with children, progress and a message.
     pub running: TaskId,
-    /// A parent of many.
+    /// A parent of many tasks.
     pub parent: TaskId,
-    /// One that has ended with a result in JSON.
+    /// A task that has ended with a result in JSON.
     pub succeeded: TaskId,
-    /// One that has failed.
+    /// A failed task.
     pub failed: TaskId,
     clock: ManualClock,
     live: Vec<(Task, u64)>,
@@ -74,7 +74,7 @@ const KINDS: [&str; 5] = ["thumbnail", "send-mail", "index", "transcode", "repor
 const TENANTS: [&str; 4] = ["acme", "globex", "initech", "umbrella"];
 
 impl Scene {
-    /// Makes it. Its clock ends at the present.
+    /// Creates it. Its clock ends at the present.
     pub fn new() -> Self {
         let clock = ManualClock::new();
         let store =
@@ -113,7 +113,7 @@ impl Scene {
     }
 
     fn task(&self, new: NewTask) -> Task {
-        self.store.create(new).expect("room")
+        self.store.create(new).expect("the store is not full")
     }
 
     fn begin(&self, new: NewTask) -> Task {
@@ -236,7 +236,7 @@ impl Scene {
         self.kept.extend([blocked, retried]);
     }
 
-    /// Lets time pass as it does, and the work with it, for as long as the runtime lives.
+    /// Lets time pass in real time, and the work with it, until the runtime ends.
     pub fn go_on(self) {
         let Self { store, clock, mut live, kept, .. } = self;
         tokio::spawn(async move {

@@ -1,5 +1,5 @@
-//! Who may: the dashboard of a service that wants tokens asks for one when it needs it, keeps it in the tab, and
-//! shows it nowhere.
+//! Access: if the service requires a token, the dashboard asks for one when it needs it, keeps it in the tab,
+//! and shows it nowhere.
 
 use inflight::{NewTask, State, Store};
 use inflight_browser_tests::{Browser, Look, Service};
@@ -27,7 +27,7 @@ async fn give(browser: &Browser, token: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_asked_for_when_it_is_needed_and_kept_in_the_tab() {
     let service = service().await;
-    let mut task = service.store.create(NewTask::new("index")).expect("room");
+    let mut task = service.store.create(NewTask::new("index")).expect("the store is not full");
     task.start().expect("pending");
     let browser = Browser::start(Look::DESK).await;
     browser.open(&service.url()).await;
@@ -39,7 +39,7 @@ async fn a_token_is_asked_for_when_it_is_needed_and_kept_in_the_tab() {
     browser.until("document.querySelector('#link').dataset.state === 'live'").await;
     browser.until("document.querySelector('.row .kind b')?.textContent === 'index'").await;
 
-    // Reading is enough to look, but not to cancel.
+    // A token for reading is enough to read, but not to cancel.
     browser.click(".row").await;
     browser.click("#cancel").await;
     browser.click("#cancel-yes").await;
@@ -72,7 +72,7 @@ async fn a_token_is_asked_for_when_it_is_needed_and_kept_in_the_tab() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_no_token_sees_nothing() {
     let service = service().await;
-    let _task = service.store.create(NewTask::new("secret-kind")).expect("room");
+    let _task = service.store.create(NewTask::new("secret-kind")).expect("the store is not full");
     let browser = Browser::start(Look::DESK).await;
     browser.open(&service.url()).await;
     browser.until("document.querySelector('#token-dialog').open").await;

@@ -1,5 +1,5 @@
-//! What the dashboard does, in a real browser: it is live, it filters, it is used by keyboard, it shows one task,
-//! it cancels, it stands hostile data, it connects again, and it is readable.
+//! The dashboard in a real browser: it is live, filters, is used by keyboard, shows one task, cancels, stays
+//! safe with hostile data, reconnects, and is readable.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn store() -> Store {
     Store::builder().capacity(1 << 10).build().expect("a store")
 }
 
-/// A browser that has the dashboard of `service` open, live.
+/// Opens the dashboard of `service` in a browser, and waits until it is live.
 async fn open(service: &Service, hash: &str, look: Look) -> Browser {
     let browser = Browser::start(look).await;
     browser.open(&format!("{}{hash}", service.url())).await;
@@ -30,7 +30,7 @@ async fn open(service: &Service, hash: &str, look: Look) -> Browser {
     browser
 }
 
-/// The kinds of the rows that are to be seen, from top to bottom.
+/// The kinds of the visible rows, from top to bottom.
 const KINDS: &str = "[...document.querySelectorAll('.row:not([hidden])')]
     .sort((a, b) => a.getAttribute('aria-rowindex') - b.getAttribute('aria-rowindex'))
     .map((row) => row.querySelector('.kind b').textContent).join(' ')";
@@ -57,7 +57,7 @@ async fn what_happens_is_seen_without_a_reload() {
     browser.eval("window.marker = 'the same page'").await;
 
     let new = NewTask::new("index").total(40).unit("pages").label("tenant", "acme");
-    let mut task = service.store.create(new).expect("room");
+    let mut task = service.store.create(new).expect("the store is not full");
     until_kinds(&browser, "index").await;
     browser.until(&count_is("pending", 1)).await;
     task.start().expect("pending");
@@ -83,7 +83,7 @@ async fn what_happens_is_seen_without_a_reload() {
 async fn the_filters_filter_and_the_address_says_which() {
     let service = Service::start(store(), Options::default()).await;
     let make = |kind: &'static str, tenant: &str| {
-        service.store.create(NewTask::new(kind).label("tenant", tenant)).expect("room")
+        service.store.create(NewTask::new(kind).label("tenant", tenant)).expect("the store is not full")
     };
     let (mut one, _two, mut three) = (make("index", "acme"), make("index", "globex"), make("mail", "acme"));
     one.start().expect("pending");
@@ -109,7 +109,7 @@ async fn the_filters_filter_and_the_address_says_which() {
     let hash = browser.eval("location.hash").await;
     assert_eq!(hash, "#/?label=tenant%3Dacme&q=ZO%C3%8B+%26");
 
-    // The address alone leads to the same; and a task that matches from now on appears.
+    // The address alone leads to the same view; and a new task that matches appears.
     let again = open(&service, hash.as_str().expect("text"), Look::DESK).await;
     until_kinds(&again, "mail").await;
     one.set_message("also to zoë & co").expect("short");
@@ -126,9 +126,10 @@ async fn the_filters_filter_and_the_address_says_which() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_of_it_can_be_done_by_keyboard() {
     let service = Service::start(store(), Options::default()).await;
-    let parent = service.store.create(NewTask::new("batch")).expect("room");
-    let child =
-        |kind: &'static str| service.store.create(NewTask::new(kind).parent(parent.id())).expect("room");
+    let parent = service.store.create(NewTask::new("batch")).expect("the store is not full");
+    let child = |kind: &'static str| {
+        service.store.create(NewTask::new(kind).parent(parent.id())).expect("the store is not full")
+    };
     let _children = [child("one"), child("two"), child("three")];
     let browser = open(&service, "", Look::DESK).await;
     until_kinds(&browser, "three two one batch").await;
@@ -161,7 +162,7 @@ async fn all_of_it_can_be_done_by_keyboard() {
 
     browser.keys(&["/"]).await;
     browser.until("document.activeElement.id === 'q'").await;
-    // While one types, letters are letters.
+    // In a text field, letters are letters.
     browser.keys(&["t", "w", "o"]).await;
     until_kinds(&browser, "batch two").await;
     browser.keys(&[ESCAPE, ESCAPE, "t", "2"]).await;
@@ -178,12 +179,13 @@ async fn all_of_it_can_be_done_by_keyboard() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_tasks_page_has_its_life_and_its_result() {
     let service = Service::start(store(), Options::default()).await;
-    let parent = service.store.create(NewTask::new("batch")).expect("room");
+    let parent = service.store.create(NewTask::new("batch")).expect("the store is not full");
     let new = NewTask::new("index").total(4).unit("pages").parent(parent.id()).label("tenant", "acme");
-    let mut task = service.store.create(new).expect("room");
+    let mut task = service.store.create(new).expect("the store is not full");
     task.start().expect("pending");
     let browser = open(&service, &format!("#/tasks/{}", task.id()), Look::DESK).await;
-    // A button must not be taken from under a finger: it is the same one however often the rest is drawn anew.
+    // A button must not disappear during a click: it stays the same element however often the rest is drawn
+    // again.
     browser.until("document.querySelector('.timeline') && (window.closer = document.querySelector('#task [data-act=close]'))").await;
     let steps =
         "[...document.querySelectorAll('.timeline li > span')].map((step) => step.textContent).join(', ')";
@@ -227,9 +229,9 @@ async fn one_tasks_page_has_its_life_and_its_result() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_is_cancelled_after_a_question() {
     let service = Service::start(store(), Options::default()).await;
-    let mut running = service.store.create(NewTask::new("running")).expect("room");
+    let mut running = service.store.create(NewTask::new("running")).expect("the store is not full");
     running.start().expect("pending");
-    let pending = service.store.create(NewTask::new("pending")).expect("room");
+    let pending = service.store.create(NewTask::new("pending")).expect("the store is not full");
     let browser = open(&service, &format!("#/tasks/{}", running.id()), Look::DESK).await;
 
     browser.click("#cancel").await;
@@ -249,12 +251,12 @@ async fn a_task_is_cancelled_after_a_question() {
     running.cancel().expect("the worker agrees");
     browser.until("document.querySelector('#task .state').textContent === 'Cancelled'").await;
 
-    // One that has ended is not cancelled again, and the page says why nothing happens.
+    // A task that has ended is not cancelled again, and the page says why nothing happens.
     browser.keys(&["x"]).await;
     browser
         .until("document.querySelector('#toast').textContent === 'The task has ended: it is cancelled.'")
         .await;
-    // The other one by keyboard, when the list has caught up with the task's page; nobody works on it, so it is
+    // The other one by keyboard, when the list shows the same as the task's page. It has no worker, so it is
     // cancelled at once.
     until_kinds(&browser, "pending running").await;
     browser.keys(&[ESCAPE, HOME, "x"]).await;
@@ -266,7 +268,7 @@ async fn a_task_is_cancelled_after_a_question() {
     no_errors(&browser).await;
 }
 
-/// Each of these would show itself if it were ever taken for markup, or for code.
+/// Each of these would become visible if it were ever treated as markup or as code.
 const HOSTILE: [&str; 6] = [
     "<img src=x onerror=\"window.pwned=1\">",
     "<script>window.pwned=2</script>",
@@ -282,15 +284,17 @@ async fn hostile_kinds_labels_messages_and_results_are_text() {
     let mut kept = Vec::new();
     for text in HOSTILE {
         let new = NewTask::new(text).unit(text.get(..20).unwrap_or("u")).label(text, text).total(3);
-        let mut task = service.store.create(new).expect("room");
+        let mut task = service.store.create(new).expect("the store is not full");
         task.start().expect("pending");
         task.set_message(text).expect("short");
         let _ = task.advance(1);
         kept.push(task);
     }
     let long = "W".repeat(128);
-    let mut failed =
-        service.store.create(NewTask::new(long.clone()).label(long.clone(), "x".repeat(256))).expect("room");
+    let mut failed = service
+        .store
+        .create(NewTask::new(long.clone()).label(long.clone(), "x".repeat(256)))
+        .expect("the store is not full");
     failed.start().expect("pending");
     failed.set_message("no-break".repeat(500)).expect("short");
     failed.fail(FailureReason::Error, Payload::from(HOSTILE.join("\n"))).expect("it ends");
@@ -324,13 +328,13 @@ async fn hostile_kinds_labels_messages_and_results_are_text() {
     assert_eq!(browser.eval("window.pwned ?? null").await, Value::Null);
     let wide = browser.eval("document.documentElement.scrollWidth <= innerWidth && document.querySelector('#task').scrollWidth <= document.querySelector('#task').clientWidth").await;
     assert_eq!(wide, true, "long words do not widen the page");
-    // What is in the address is as little trusted.
+    // The content of the address is not trusted, either.
     let hash = "#/tasks/%3Cimg%20src=x%20onerror=window.pwned=8%3E?q=%22%3E%3Csvg%20onload=window.pwned=9%3E&kind=%3Cb%3E";
     browser.open("about:blank").await;
     browser.open(&format!("{}{hash}", service.url())).await;
     browser.until("document.querySelector('#empty h2')").await;
     assert_eq!(browser.eval("window.pwned ?? null").await, Value::Null);
-    // The policy refuses what escaping might let through: that it is there is seen by breaking it.
+    // The policy refuses what escaping might let through. The test shows that it is there by violating it.
     let refused = browser.run("const s = document.createElement('script'); s.textContent = 'window.pwned = 10'; document.body.append(s);
         const d = document.createElement('div'); d.innerHTML = '<img src=x onerror=\"window.pwned = 11\">'; document.body.append(d);
         setTimeout(() => done(window.pwned ?? null), 200)").await;
@@ -341,14 +345,14 @@ async fn hostile_kinds_labels_messages_and_results_are_text() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_comes_back_is_found_again() {
     let service = Service::start(store(), Options::default()).await;
-    let _old = service.store.create(NewTask::new("before")).expect("room");
+    let _old = service.store.create(NewTask::new("before")).expect("the store is not full");
     let browser = open(&service, "", Look::DESK).await;
     until_kinds(&browser, "before").await;
     let address = service.address;
     service.stop().await;
     browser.until("document.querySelector('#link').dataset.state === 'lost'").await;
     let service = Service::start_at(address, store(), Options::default()).await;
-    let _new = service.store.create(NewTask::new("after")).expect("room");
+    let _new = service.store.create(NewTask::new("after")).expect("the store is not full");
     browser.until("document.querySelector('#link').dataset.state === 'live'").await;
     until_kinds(&browser, "after").await;
     no_errors(&browser).await;
@@ -357,10 +361,10 @@ async fn a_service_that_comes_back_is_found_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_and_goes_while_the_list_is_read_is_neither_missed_nor_a_ghost() {
     let service = Service::start(store(), Options::default()).await;
-    let mut old = service.store.create(NewTask::new("old")).expect("room");
-    let _kept = service.store.create(NewTask::new("kept")).expect("room");
+    let mut old = service.store.create(NewTask::new("old")).expect("the store is not full");
+    let _kept = service.store.create(NewTask::new("kept")).expect("the store is not full");
     let browser = Browser::start(Look::DESK).await;
-    // Holds the answer to the list back until the page has been told of what happens next.
+    // Delays the list's response until the page has received the next events.
     let hold = "const real = window.fetch; window.fetch = async (url, options) => {
         const answer = await real(url, options);
         if (String(url).includes('v1/tasks?')) { window.held = true; while (!window.free) await new Promise((r) => setTimeout(r, 10)); }
@@ -370,7 +374,7 @@ async fn what_comes_and_goes_while_the_list_is_read_is_neither_missed_nor_a_ghos
     browser.until("window.held").await;
     old.cancel().expect("pending");
     assert!(service.store.remove(old.id()).is_ok());
-    let _new = service.store.create(NewTask::new("new")).expect("room");
+    let _new = service.store.create(NewTask::new("new")).expect("the store is not full");
     until_kinds(&browser, "new").await;
     browser.eval("window.free = true").await;
     browser.until("document.querySelector('#foot').textContent === '2 tasks'").await;
@@ -378,7 +382,7 @@ async fn what_comes_and_goes_while_the_list_is_read_is_neither_missed_nor_a_ghos
     no_errors(&browser).await;
 }
 
-/// WCAG's contrast of each text that is to be seen against what is behind it; the least of them.
+/// WCAG's contrast of each visible text with its background; the least of them.
 const CONTRAST: &str = "(() => {
     const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
     const channels = (color, under) => {
@@ -428,7 +432,7 @@ async fn it_is_readable_by_day_by_night_and_on_a_phone() {
             assert!(least[0].as_f64().is_some_and(|ratio| ratio >= 4.5), "{look:?} {hash}: {least}");
             let fits = browser.eval("document.documentElement.scrollWidth <= innerWidth").await;
             assert_eq!(fits, true, "{look:?} {hash} is wider than its window");
-            // The page itself does not scroll, so what sticks out could not be reached.
+            // The page itself does not scroll, so an element outside could not be reached.
             let out = browser.eval("[...document.querySelectorAll('button, a:not(.skip), input, select')].filter((element) => element.checkVisibility())
                 .filter((element) => element.getBoundingClientRect().right > innerWidth).length").await;
             assert_eq!(out, 0, "{look:?} {hash}: something sticks out");
@@ -471,7 +475,7 @@ async fn nothing_comes_from_anywhere_else() {
     no_errors(&browser).await;
 }
 
-/// How many elements have a style that a script gave them, property by property; markup has none.
+/// How many elements have a style set by a script, property by property; the markup has none.
 async fn styled(browser: &Browser) -> u64 {
     browser.eval("document.querySelectorAll('.row[style], .rows[style], .share i[style], .bar i[style], .name[style]').length").await.as_u64().expect("a number")
 }

@@ -1,4 +1,4 @@
-//! Pictures of the dashboard, for people to look at: light and dark, desk and phone, list, tree and task.
+//! Screenshots of the dashboard: light and dark, desktop and phone, list, tree and task.
 
 use inflight_browser_tests::{Browser, Look, Scene, Service};
 use inflight_server::Options;
@@ -21,7 +21,7 @@ async fn pictures_of_it() {
             ("succeeded", format!("#/tasks/{succeeded}")),
         ] {
             browser.open(&format!("{url}{hash}")).await;
-            // A task that runs has been watched for long enough to have a line.
+            // A running task is ready when it has been watched for long enough to have a line.
             let ready = match what {
                 "running" => "document.querySelector('.spark')",
                 "list" | "tree" => "document.querySelector('.row:not([hidden])')",

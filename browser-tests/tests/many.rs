@@ -1,5 +1,5 @@
-//! 100,000 tasks: the page holds a screenful of rows, goes on taking in changes, and stays smooth. How smooth is
-//! printed, not judged: the machine is shared.
+//! 100,000 tasks: the page holds a screenful of rows, continues to show changes, and stays smooth. The
+//! smoothness is printed, not judged, because the machine is shared.
 
 #![expect(clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -9,7 +9,7 @@ use inflight_server::Options;
 
 const TASKS: usize = 100_000;
 
-/// Fills a store: a tenth goes on, the rest has ended or waits.
+/// Fills a store: a tenth of the tasks run, the others have ended or are pending.
 fn fill() -> (Store, Vec<Task>) {
     let store = Store::builder().capacity(1 << 17).build().expect("a store");
     let mut live = Vec::new();
@@ -17,7 +17,7 @@ fn fill() -> (Store, Vec<Task>) {
     for at in 0..TASKS {
         let new =
             NewTask::new(kinds[at % 5]).total(1000).unit("items").label("tenant", format!("t{}", at % 40));
-        let mut task = store.create(new).expect("room");
+        let mut task = store.create(new).expect("the store is not full");
         if at % 10 < 6 {
             task.start().expect("pending");
         }
@@ -31,14 +31,14 @@ fn fill() -> (Store, Vec<Task>) {
     (store, live)
 }
 
-/// Scrolls through the whole list for three seconds and gives the times between frames, sorted.
+/// Scrolls through the whole list for three seconds and returns the times between frames, sorted.
 const SCROLL: &str = "const list = document.querySelector('#list'), gaps = [], begun = performance.now(), end = list.scrollHeight;
     let before = begun;
     (function step(now) {
         gaps.push(now - before); before = now;
         const share = (now - begun) / 3000;
         if (share >= 1) return done(gaps.slice(1).sort((a, b) => a - b));
-        // Fast over most of it, slow at times, as a hand does.
+        // Fast most of the time, slow at times, as a user does.
         list.scrollTop = end * (share < 0.5 ? share : 0.5 + (share - 0.5) / 100);
         requestAnimationFrame(step);
     })(begun);";
@@ -91,7 +91,7 @@ async fn a_hundred_thousand_tasks_are_a_screenful_of_rows() {
     let updates = browser.until("document.querySelector('#pulse').textContent").await;
     browser.screenshot("many").await;
 
-    // In the middle of it all, the rows are the right ones: each shows the task that belongs there.
+    // Meanwhile the rows are the right ones: each shows the task that belongs there.
     browser.until("(() => {
         const list = document.querySelector('#list').getBoundingClientRect();
         const seen = [...document.querySelectorAll('.row:not([hidden])')].map((row) => row.getBoundingClientRect())
@@ -116,12 +116,12 @@ async fn a_hundred_thousand_tasks_are_a_screenful_of_rows() {
         at(0.99),
         at(1.0)
     );
-    // All that lived has been lost with its handles: that arrives, too, however much it is at once.
+    // All live tasks are lost with their handles: this is shown, too, although it is many at once.
     browser.until("document.querySelector('.tile[data-tone=running] .number').textContent === '0'").await;
     assert_eq!(browser.errors().await, Vec::<String>::new());
 }
 
-/// What the page's thread has spent its time on, in seconds.
+/// How long the page's thread was busy with what, in seconds.
 async fn spent(browser: &Browser) -> Vec<(String, f64)> {
     browser.devtools("Performance.enable", serde_json::json!({})).await;
     let metrics = browser.devtools("Performance.getMetrics", serde_json::json!({})).await;

@@ -1,5 +1,5 @@
-//! The dashboard's modules by themselves, in the browser that they are for: what they compute is checked here, what
-//! they show in `dashboard.rs`.
+//! The dashboard's modules by themselves, in the browser: this file checks their computations, `dashboard.rs`
+//! what they show.
 
 use inflight::{NewTask, Store};
 use inflight_browser_tests::{Browser, Look, Service};
@@ -93,7 +93,7 @@ async fn the_model_keeps_what_matters_within_its_bound() {
     assert_eq!(
         with(&browser, "model.js", &bounded).await,
         json!([["2", "3", "4"], true, 2, 0]),
-        "the oldest that has ended makes room for one that goes on, and for nothing else"
+        "the oldest that has ended is removed for a live one, and only for that"
     );
     let versions = run("const said = [raw(1, 'running'), raw(1, 'running'), raw(1, 'failed', { version: '1-0-0' }), raw(1, 'running', { version: '1-2-0' }),
         raw(1, 'running', { version: '1-3-0', statusMessage: 'm' }), raw(1, 'failed', { version: '1-4-0' })].map((one) => model.take(one));
@@ -122,7 +122,7 @@ async fn a_store_larger_than_the_page_is_filtered_by_the_service() {
     let mut live = Vec::new();
     for at in 0..60 {
         let kind = if at % 20 == 0 { "rare" } else { "common" };
-        let mut task = service.store.create(NewTask::new(kind)).expect("room");
+        let mut task = service.store.create(NewTask::new(kind)).expect("the store is not full");
         if at % 3 == 0 {
             live.push(task);
         } else {
@@ -134,7 +134,7 @@ async fn a_store_larger_than_the_page_is_filtered_by_the_service() {
     browser
         .until("document.querySelector('#foot').textContent.startsWith('30 tasks; the store has 60')")
         .await;
-    // What goes on is kept before what has ended.
+    // Live tasks are kept before ended ones.
     assert_eq!(browser.text(".tile[data-tone=pending] .number").await, "20");
     let pending = "[...document.querySelectorAll('.row:not([hidden])')].filter((row) => row.dataset.tone === 'pending').length";
     browser.until(&format!("{pending} >= 10")).await;

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# How results are read out of what a job has printed. Sourced.
+# Reads the results out of the output of a job. Sourced.
 #
 # Two forms count: the line that Rust's test harness ends each test program with,
 #
@@ -11,7 +11,7 @@
 
 # count_results LOG: prints "PASSED FAILED", the sums over all such lines.
 count_results() {
-    # Colours are taken off first. A test that is ignored is a test that nobody runs: it counts as failed.
+    # Colours are removed first. An ignored test is never run, so it counts as failed.
     sed 's/\x1b\[[0-9;]*m//g' "$1" | awk '
         $1 == "test" && $2 == "result:" {
             passed += $4; failed += $6 + $8
@@ -20,8 +20,8 @@ count_results() {
         END { print passed + 0, failed + 0 }'
 }
 
-# For a job made of checks: check WHAT COMMAND... runs the command and notes how it went; report ends the
-# job. What a failing command has printed is shown.
+# For a job made of checks: check WHAT COMMAND... runs the command and records its result; report ends the
+# job. The output of a failing command is shown.
 checks_passed=0 checks_failed=0
 check() {
     local what=$1 output

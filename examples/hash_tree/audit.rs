@@ -1,5 +1,5 @@
-//! What is checked at the end, when everything rests: what the store says against what the workers did
-//! and what the pollers saw.
+//! The checks at the end, when all threads are done: the store's answers against the workers' results and the
+//! pollers' observations.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use crate::poll::{Report, Target};
 use crate::tree::{DIRECTORY, Entry};
 use crate::work::Failure;
 
-/// How many problems are spelled out; the rest is only counted.
+/// How many problems are described; the others are only counted.
 const SPELLED_OUT: usize = 20;
 
-/// The sums of the run, and what is wrong with it.
+/// The sums of the run, and the problems found.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     /// Files, whether or not they could be read.
@@ -21,12 +21,12 @@ pub(crate) struct Audit {
     pub(crate) bytes: u64,
     pub(crate) unreadable_files: u64,
     pub(crate) unlisted_directories: u64,
-    /// The systems' errors and how often there was each.
+    /// The system's errors, and how often each occurred.
     pub(crate) errors: HashMap<String, u64>,
     pub(crate) polls: u64,
     pub(crate) torn: u64,
     pub(crate) regressions: u64,
-    /// Empty if all was as it should be.
+    /// Empty if every check passed.
     pub(crate) problems: Vec<String>,
     more_problems: u64,
 }
@@ -68,7 +68,7 @@ impl Audit {
         audit
     }
 
-    /// The line that the run ends with.
+    /// The last line of the output.
     pub(crate) fn summary(&self) -> String {
         let Self { files, bytes, polls, torn, regressions, .. } = self;
         format!("summary: files={files} bytes={bytes} polls={polls} torn={torn} regressions={regressions}")
@@ -83,7 +83,7 @@ impl Audit {
         }
     }
 
-    /// Counts what became of one entry. Only what is unreadable may fail.
+    /// Counts the result of one entry. Only an unreadable file may fail.
     fn count(&mut self, entry: &Entry, hash: &Result<String, Failure>) {
         let is_file = entry.kind != DIRECTORY;
         self.files += u64::from(is_file);
@@ -112,7 +112,7 @@ impl Audit {
         );
         let counts = store.counts();
         self.expect(
-            // The parent is one of the tasks that succeeded.
+            // The parent is one of the succeeded tasks.
             (counts.of(State::Succeeded), counts.of(State::Failed)) == (sums.succeeded + 1, sums.failed)
                 && counts.live() == 0
                 && counts.total() == sums.succeeded + sums.failed + 1,
@@ -120,11 +120,11 @@ impl Audit {
         );
     }
 
-    /// What one poller has seen: no fault, and nothing that the end contradicts.
+    /// Checks the report of one poller: it has no faults, and agrees with the end.
     fn take(&mut self, report: &Report, targets: &[Target], store: &Store) {
         self.polls += report.polls;
         self.torn += report.torn;
-        // A terminal status that changed went back on its word.
+        // A change of a terminal status is a regression, too.
         self.regressions += report.regressions + report.terminal_changes;
         self.expect(report.faults() == 0, || {
             let Report { torn, regressions, terminal_changes, missing, .. } = report;
@@ -143,7 +143,7 @@ impl Audit {
     }
 }
 
-/// What the statuses of all children add up to.
+/// The sums over the statuses of all children.
 #[derive(Debug, Default)]
 struct Sums {
     succeeded: u64,
@@ -169,14 +169,14 @@ impl Sums {
         }
     }
 
-    /// Unknown if it is of any child, or there are none: as the store has it.
+    /// Unknown if any child's total is unknown, or if there are no children: as in the store.
     fn total(&self) -> Option<u64> {
         (self.tasks > 0 && self.without_total == 0).then_some(self.total)
     }
 }
 
-/// Whether the store says of a task what its worker did: ended, and a success with the whole file done
-/// and the hash as its result, or a failure with the same error.
+/// Whether the task agrees with its worker's result: it has ended, and it is a success with the whole file
+/// done and the hash as its result, or a failure with the same error.
 fn is_right(
     status: Option<Status>,
     told: Option<&str>,
@@ -206,8 +206,8 @@ mod tests {
     use crate::poll;
     use crate::tree::FILE;
 
-    /// A store in which one file of 3 bytes was hashed, and another could not be read; told to the audit
-    /// as `tell` has it.
+    /// A store in which one file of 3 bytes was hashed, and another could not be read. `tell` may change what
+    /// the audit is told of them.
     fn audit_of(tell: impl FnOnce(&mut Vec<Entry>, &mut Vec<Result<String, Failure>>, &mut Report)) -> Audit {
         let store = Store::builder().capacity(3).build().unwrap();
         let mut parent = store.create(NewTask::new("hash_tree")).unwrap();

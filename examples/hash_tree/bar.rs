@@ -8,16 +8,16 @@ use inflight::{State, Store, TaskId};
 
 const STYLE: &str = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {msg}";
 
-/// How often the bar looks. The aggregate itself follows progress at the store's tick.
+/// The time between two updates of the bar. The aggregate itself is updated at the store's tick.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Draws until the other end of `done` is dropped.
 pub(crate) fn draw(store: &Store, parent: TaskId, bytes: u64, done: &Receiver<()>) {
     let bar = ProgressBar::new(bytes);
-    // The template is a constant, and right: there is a test.
+    // The template is a constant, and a test checks it.
     bar.set_style(style().unwrap_or_else(|_| ProgressStyle::default_bar()));
     while done.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-        // The parent lives as long as its children are worked on.
+        // The parent is there for as long as its children are worked on.
         let Ok(children) = store.children(parent) else { break };
         let (ended, failed) = (children.count() - children.live(), children.in_state(State::Failed));
         bar.set_message(format!("{ended}/{} files, {failed} failed", children.count()));

@@ -1,4 +1,4 @@
-//! What the command line asks for.
+//! The command line.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -16,8 +16,8 @@ DIR is the current directory if it is not given. Symbolic links are not followed
     --sums FILE    writes the hashes to FILE, in the form that `sha256sum --check` reads
     --help         says this
 
-Leaves with 0 if every file was hashed or is unreadable and has been counted as such, with 1 if
-anything else happened, and with 2 if it was not told properly what to do.";
+Exits with 0 if every file was hashed or is unreadable and has been counted as such, with 1 if
+anything else happened, and with 2 if its arguments are wrong.";
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {

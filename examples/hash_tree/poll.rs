@@ -1,4 +1,4 @@
-//! The pollers: they look at tasks at random, without pause, and hold what they see against the rules.
+//! The pollers: they poll random tasks without pause, and check what they see against the rules.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,7 +6,7 @@ use inflight::{FailureReason, State, Status, Store, TaskId};
 
 use crate::work::CHUNK;
 
-/// A task that is polled, and what is known about it beforehand.
+/// A task that is polled, and what is known of it in advance.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     pub(crate) id: TaskId,
@@ -16,17 +16,17 @@ pub(crate) struct Target {
 /// A rule that a status breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Its parts cannot be from one instant of one task.
+    /// Its fields cannot be from one instant of one task.
     Torn(&'static str),
     /// Its version is below one that this poller has seen.
     Regression,
     /// It differs from the terminal status that this poller has seen.
     TerminalChanged,
-    /// There is none, although nothing removes a task here.
+    /// There is no task, although nothing removes one here.
     Missing,
 }
 
-/// What a poller has to report.
+/// The report of a poller.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) polls: u64,
@@ -34,9 +34,9 @@ pub(crate) struct Report {
     pub(crate) regressions: u64,
     pub(crate) terminal_changes: u64,
     pub(crate) missing: u64,
-    /// The first fault that was found, with what was seen.
+    /// The first fault found, with the statuses.
     pub(crate) first: Option<String>,
-    /// The last status that was seen of each target.
+    /// The last status seen of each target.
     pub(crate) last: Vec<Option<Status>>,
 }
 
@@ -60,7 +60,7 @@ impl Report {
 pub(crate) fn poll(store: &Store, targets: &[Target], stop: &AtomicBool, seed: u64) -> Report {
     let mut report = Report { last: vec![None; targets.len()], ..Report::default() };
     let mut random = Random::new(seed);
-    // Relaxed: it only has to be seen some time; the last round sees whatever there is.
+    // Relaxed: it only has to be seen at some time; the last round sees everything.
     while !stop.load(Ordering::Relaxed) {
         for _ in 0..256 {
             look(store, targets, random.below(targets.len()), &mut report);
@@ -85,7 +85,7 @@ fn look(store: &Store, targets: &[Target], at: usize, report: &mut Report) {
     }
 }
 
-/// Which rule `now` breaks, for a poller that has seen `before`.
+/// The rule that `now` breaks, for a poller that has seen `before`.
 pub(crate) fn fault(target: &Target, before: Option<Status>, now: Option<Status>) -> Option<Fault> {
     let Some(now) = now else { return Some(Fault::Missing) };
     if let Some(before) = before {
@@ -104,7 +104,7 @@ pub(crate) fn fault(target: &Target, before: Option<Status>, now: Option<Status>
     torn(target, &now).map(Fault::Torn)
 }
 
-/// What cannot be together in one status of a task of this program's.
+/// Values that cannot occur together in one status of a task of this program.
 fn torn(target: &Target, now: &Status) -> Option<&'static str> {
     let (state, done) = (now.state(), now.done());
     let is_whole = |total| done == total || done % CHUNK as u64 == 0;
@@ -123,11 +123,11 @@ fn torn(target: &Target, now: &Status) -> Option<&'static str> {
         ),
         ("no failure but a reason", (state == State::Failed) == now.failure_reason().is_some()),
         (
-            "a failure that nobody reported",
+            "a failure that was not reported",
             now.failure_reason().is_none_or(|why| why == FailureReason::Error),
         ),
         ("an end that is none", now.is_terminal() == now.ended_at().is_some()),
-        ("a state that nobody set", !matches!(state, State::Blocked | State::Cancelled)),
+        ("a state that was never set", !matches!(state, State::Blocked | State::Cancelled)),
     ];
     rules.into_iter().find(|(_, holds)| !holds).map(|(what, _)| what)
 }
@@ -137,7 +137,7 @@ struct Random(u64);
 
 impl Random {
     fn new(seed: u64) -> Self {
-        // Any seed but 0 will do; this constant keeps those of the pollers apart.
+        // Any seed but 0 will do; this constant separates the pollers' seeds.
         Self(seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn i4_a_terminal_status_that_changes_is_found() {
         let (target, first) = life(9, &[9], false);
-        // Another task's end, later than this one's, under the eyes of a poller who takes it for the same.
+        // The end of another task, later than this one's, which the poller takes for the same task.
         let (_, second) = life(9, &[9], true);
         let found = fault(&target, first.last().copied(), second.last().copied());
         assert_eq!(found, Some(Fault::TerminalChanged));

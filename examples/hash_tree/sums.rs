@@ -18,7 +18,7 @@ pub(crate) fn write(path: &Path, entries: &[Entry], hashes: &[Result<String, Fai
     out.flush()
 }
 
-/// A name with a line break or a backslash is escaped, and the line begins with a backslash then.
+/// A name with a line break or a backslash is escaped, and then the line begins with a backslash.
 fn write_line(out: &mut impl Write, hash: &str, name: &[u8]) -> io::Result<()> {
     if name.iter().any(|byte| matches!(byte, b'\n' | b'\r' | b'\\')) {
         out.write_all(b"\\")?;

@@ -1,4 +1,4 @@
-//! The table that the run ends with.
+//! The table at the end of the output.
 
 use std::fmt;
 use std::time::Duration;

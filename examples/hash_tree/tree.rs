@@ -1,11 +1,11 @@
-//! The input: what is below a directory.
+//! The input: the files below a directory.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
-/// What was found below the directory.
+/// The entries found below the directory.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     pub(crate) entries: Vec<Entry>,
@@ -20,7 +20,7 @@ pub(crate) struct Tree {
 pub(crate) struct Entry {
     pub(crate) path: PathBuf,
     pub(crate) kind: &'static str,
-    /// How many bytes the file has, or why the system does not let us know.
+    /// The size of the file in bytes, or the system's error.
     pub(crate) size: Result<u64, String>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) const DIRECTORY: &str = "directory";
 impl Tree {
     /// Walks the tree. Only a directory that itself cannot be listed is an error.
     pub(crate) fn below(dir: &Path) -> io::Result<Self> {
-        // Says why there is nothing to walk; walking itself starts with a file just as well.
+        // Reports why there is nothing to walk; the walk itself would also accept a file.
         std::fs::read_dir(dir)?;
         let mut tree = Self::default();
         for found in WalkDir::new(dir).follow_links(false).sort_by_file_name() {
@@ -45,7 +45,7 @@ impl Tree {
     fn take(&mut self, entry: DirEntry) {
         let file_type = entry.file_type();
         if file_type.is_file() {
-            // The error without the path, which the task is labelled with anyway.
+            // The error without the path, which is the task's label anyway.
             let size = entry.metadata().map(|metadata| metadata.len()).map_err(|error| reason(&error));
             self.entries.push(Entry { path: entry.into_path(), kind: FILE, size });
         } else if file_type.is_symlink() {
@@ -55,7 +55,7 @@ impl Tree {
         }
     }
 
-    /// How many bytes all files have together, as far as is known.
+    /// The size of all files together, as far as it is known.
     pub(crate) fn bytes(&self) -> u64 {
         self.entries.iter().filter_map(|entry| entry.size.as_ref().ok()).sum()
     }

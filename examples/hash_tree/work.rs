@@ -1,4 +1,4 @@
-//! The worker: hashes one file, and says how far it is.
+//! The worker: hashes one file, and reports its progress.
 
 use std::fmt;
 use std::fs::File;
@@ -9,18 +9,17 @@ use sha2::{Digest, Sha256};
 
 use crate::tree::Entry;
 
-/// How much is read at a time. Only the last piece of a file is shorter, so a poller knows which counts
-/// there can be.
+/// The size of a read. Only the last piece of a file is shorter, so a poller knows which counts are possible.
 pub(crate) const CHUNK: usize = 64 << 10;
 
 /// Why a file has no hash.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The system does not let us read it. Counted, and no more.
+    /// The system cannot read it. Such files are only counted.
     Unreadable(String),
-    /// It has another size than when the tree was walked, so there is no saying what was hashed.
+    /// Its size is not the one from the walk, so it is not known which content was hashed.
     Changed { listed: u64, read: u64 },
-    /// The store refused something that it must not refuse.
+    /// The store refused a call that it must not refuse.
     Refused(String),
 }
 
@@ -41,14 +40,14 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Does one task's work from start to end. The hash is also the task's result, or the failure its error.
+/// Does the work of one task from start to end. The hash is also the task's result, or the failure its error.
 pub(crate) fn hash(task: Task, entry: &Entry, buffer: &mut [u8]) -> Result<String, Failure> {
     let worked = task.scope(|task| {
         let size = entry.size.clone().map_err(Failure::Unreadable)?;
         let hash = read_through(task, File::open(&entry.path)?, size, buffer)?;
         match task.succeed(hash.clone()) {
             Ok(Finish::Won) => Ok(hash),
-            Ok(Finish::Lost(status)) => Err(Failure::Refused(format!("somebody ended it: {status:?}"))),
+            Ok(Finish::Lost(status)) => Err(Failure::Refused(format!("it had been ended: {status:?}"))),
             Err(why) => Err(Failure::Refused(why.to_string())),
         }
     });
@@ -64,7 +63,7 @@ fn read_through(task: &mut Task, mut file: File, size: u64, buffer: &mut [u8]) -
     loop {
         let piece = fill(&mut file, buffer)?;
         read += piece.len() as u64;
-        // Looked at before it is counted: so there is never more done than there is.
+        // Checked before it is counted, so that the count never exceeds the total.
         let is_last = piece.len() < CHUNK;
         if read > size || (is_last && read < size) {
             return Err(Failure::Changed { listed: size, read });

@@ -8,10 +8,10 @@ use sha2::{Digest, Sha256};
 
 use crate::tree::{DIRECTORY, Entry, Tree};
 
-/// How much is read at a time.
+/// The size of a read.
 const CHUNK: usize = 64 << 10;
 
-/// What the worker has done.
+/// The worker's results.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
     /// Files that were hashed, and their bytes.
@@ -22,8 +22,8 @@ pub(crate) struct Sums {
     pub(crate) unlisted: u64,
 }
 
-/// Hashes every file of the tree, under one task whose message is the file in hand. What it has done is
-/// the task's result as well.
+/// Hashes every file of the tree, under one task whose message is the current file. The sums are also the
+/// task's result.
 pub(crate) fn all(task: Task, tree: &Tree) -> Result<Sums, String> {
     let worked = task.scope(|task| {
         let (mut sums, mut buffer) = (Sums::default(), vec![0; CHUNK]);
@@ -61,7 +61,7 @@ fn hash(task: &mut Task, entry: &Entry, buffer: &mut [u8], all: &mut Sha256) -> 
         };
         all.update(buffer.get(..count).unwrap_or_default());
         bytes += count as u64;
-        // A plain store: whoever watches pays for the watching.
+        // A plain store: the watcher bears the cost of watching.
         task.advance(count as u64).map_err(io::Error::other)?;
     }
 }

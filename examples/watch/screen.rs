@@ -1,19 +1,19 @@
-//! What is shown: one line that changes in a terminal, and a line for each tenth of the work elsewhere.
+//! The output: one line that changes in a terminal, and a line for each tenth of the work elsewhere.
 
 use std::io::{IsTerminal, Stdout, Write, stdout};
 use std::time::{Duration, Instant};
 
 use inflight::{State, Status};
 
-/// How often the line in a terminal changes at the most: the eye does not see more.
+/// The shortest time between two changes of the line in a terminal: more often would not be visible.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// How wide a terminal is taken to be if it does not say.
+/// The assumed width of a terminal that does not report it.
 const WIDTH: usize = 80;
 
 pub(crate) struct Screen {
     out: Stdout,
-    /// How wide a line may be; `None` if this is no terminal.
+    /// The width of a line; `None` if this is no terminal.
     width: Option<usize>,
     shown: Option<(Instant, State, u64)>,
 }
@@ -26,7 +26,7 @@ impl Screen {
         Self { out, width, shown: None }
     }
 
-    /// Shows the status, if it is time to; `message` is asked for only then.
+    /// Shows the status, if it is time for it; `message` is called only then.
     pub(crate) fn show(&mut self, status: &Status, message: impl FnOnce() -> Option<String>) {
         let now = Instant::now();
         let tenths = status.fraction().map_or(0, tenths);
@@ -42,7 +42,7 @@ impl Screen {
         }
         self.shown = Some((now, status.state(), tenths));
         let line = line(status, message().as_deref(), self.width.unwrap_or(usize::MAX));
-        // If nobody reads it any more, the work goes on all the same.
+        // If the output is closed, the work goes on all the same.
         let _ = match self.width {
             Some(_) => write!(self.out, "\r\x1b[K{line}"),
             None => writeln!(self.out, "{line}"),
@@ -50,7 +50,7 @@ impl Screen {
         let _ = self.out.flush();
     }
 
-    /// Leaves the last line where it is, and puts `summary` below it.
+    /// Leaves the last line as it is, and prints `summary` below it.
     pub(crate) fn finish(&mut self, summary: &str) {
         if self.width.is_some() && self.shown.is_some() {
             let _ = writeln!(self.out);
@@ -81,8 +81,8 @@ fn line(status: &Status, message: Option<&str>, width: usize) -> String {
     line.chars().take(width).collect()
 }
 
-/// The end of the text, which tells most of a path, as far as it fits. A path may have anything in it,
-/// and must not drive the terminal.
+/// The end of the text, which is the most useful part of a path, as far as it fits. A path may contain any
+/// characters, and must not control the terminal.
 fn end_of(text: &str, width: usize) -> String {
     let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     let too_many = text.chars().count().saturating_sub(width);

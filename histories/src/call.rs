@@ -1,4 +1,4 @@
-//! What clients call, and what they are answered: the vocabulary of a history. Pure.
+//! The calls of clients and their replies: the vocabulary of a history. Pure.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use inflight::{Absent, FailureReason, State, Status, TaskId, Version};
 /// A task to be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewCall {
-    /// The client's own id; `None` has the store mint one.
+    /// The client's own id; with `None` the store mints one.
     pub id: Option<TaskId>,
-    /// How much there is to do.
+    /// The task's total.
     pub total: Option<u64>,
     /// Whether the task has a lease that runs out when time passes ([`Call::Pass`]) without a sign of life.
     pub leased: bool,
-    /// Whether several clients are going to write it.
+    /// Whether several clients write to the task.
     pub shared: bool,
 }
 
@@ -26,26 +26,26 @@ pub enum Call {
     Change(Change),
     /// Ends it, as its worker. The number is the text of the result or error.
     End(Ending, u32),
-    /// Adds to what is done, as its worker.
+    /// Adds to its count, as its worker.
     Advance(u64),
-    /// Shows that the worker lives.
+    /// Shows that the worker is alive.
     Heartbeat,
-    /// The worker goes away without ending the task.
+    /// The worker disappears without ending the task.
     Abandon,
     /// Polls it.
     Get,
     /// Polls it together with its message and its result or error.
     Details,
-    /// Asks for it to be cancelled.
+    /// Requests its cancellation.
     Cancel,
-    /// Takes it out of the store.
+    /// Removes it from the store.
     Remove,
-    /// Lets time pass, for all tasks: enough for every lease to run out and every terminal task to be let
-    /// go of, and does the upkeep that is due.
+    /// Lets time pass for all tasks, enough for every lease to run out and every terminal task to expire, and
+    /// does the upkeep that is due.
     Pass(Duration),
 }
 
-/// A change of a task by its worker that is not its end.
+/// A change of a task by its worker, other than its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// `Pending → Running`.
@@ -76,13 +76,13 @@ pub enum Ending {
 pub struct Seen {
     /// The state.
     pub state: State,
-    /// Of a failure.
+    /// The reason of a failure.
     pub reason: Option<FailureReason>,
     /// The attempt, from 1.
     pub attempt: u32,
-    /// What is done.
+    /// The count.
     pub done: u64,
-    /// How much there is to do.
+    /// The total.
     pub total: Option<u64>,
     /// Whether cancellation was requested.
     pub cancel_requested: bool,
@@ -104,12 +104,12 @@ impl From<Status> for Seen {
     }
 }
 
-/// What a call was answered.
+/// The reply to a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The task was created, and this is its id.
     Created(TaskId),
-    /// It was done.
+    /// The call took effect.
     Done,
     /// The caller has ended the task.
     Won,

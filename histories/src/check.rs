@@ -1,8 +1,8 @@
-//! The checker: a search for an order of one task's calls that explains all answers.
+//! The checker: a search for an order of one task's calls that explains all replies.
 //!
-//! Depth first over the calls that may come next, which are those that began before any other call that is
-//! still to come had ended; each set of calls placed and what the task is after them is visited once. Few
-//! calls overlap at a time, so the search is close to linear in the length of the history.
+//! The search is depth first over the calls that may come next: those that began before the end of every
+//! other call that is not placed yet. Each combination of the calls placed and the task's state after them is
+//! visited once. Few calls overlap at a time, so the search is close to linear in the length of the history.
 
 use std::collections::HashSet;
 
@@ -16,21 +16,22 @@ const PATIENCE: usize = 4_000_000;
 /// What the checker has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// There is an order that explains all answers.
+    /// There is an order that explains all replies.
     Linearizable,
-    /// There is one, if increments through shared handles need not keep to the edges of an attempt: one may
-    /// be counted just before the start that allows it shows, and one may be refused just before the end
-    /// shows, in which case a poll of the running task may see it. Final counts are exact all the same.
+    /// There is one, if increments through shared handles need not keep to the edges of an attempt: an
+    /// increment may be counted just before the start that allows it is visible, and one may be refused just
+    /// before the end is visible, in which case a poll of the running task may see it. Final counts are exact
+    /// all the same.
     ///
-    /// An increment is one operation on the count, and the count is opened and closed a few stores before
-    /// the state says so.
+    /// An increment is one operation on the count, and the count is opened and closed a few stores before the
+    /// state says so.
     LooseEdges,
-    /// There is none. In the order that came furthest, this event was the first left out.
+    /// There is none. In the longest order found, this event was the first that could not be placed.
     NotLinearizable {
         /// The index of the event.
         stuck_at: usize,
     },
-    /// The history is too long and too concurrent to tell. Counts as a failure.
+    /// The history is too long and too concurrent to decide. Counts as a failure.
     Undecided,
 }
 

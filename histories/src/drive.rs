@@ -1,4 +1,4 @@
-//! Clients that call at random, at the same time, and the trait of what they call.
+//! Clients that make random calls at the same time, and the trait of the stores that they call.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,45 +10,46 @@ use crate::call::{Call, Change, Ending, NewCall, Reply};
 use crate::check::{Verdict, check};
 use crate::history::{Failure, Recorder, Stamps};
 
-/// A store that is put through the checker.
+/// A store under test.
 pub trait Target: Sync {
-    /// What it can do.
+    /// What the store supports.
     fn features(&self) -> Features;
 
     /// A client of it, for one thread and one history.
     fn client(&self, number: usize) -> Box<dyn Client + '_>;
 
-    /// Between two histories, when no client is left: lets go of the tasks of the last one, so that there
-    /// is room for the next. Nothing needs to be done where there is room enough.
+    /// Called between two histories, when no client is left: removes the tasks of the last one, so that the
+    /// store has capacity for the next. A store with enough capacity needs to do nothing.
     fn clear(&self);
 }
 
 /// One client of a [`Target`].
 pub trait Client {
-    /// Makes one call, and gives the answer.
+    /// Makes one call, and returns the reply.
     ///
-    /// `id` is the task's; `None` for a [`Call::Create`] that has an id minted, and for [`Call::Pass`].
+    /// `id` is the task's; it is `None` for a [`Call::Create`] for which the store mints an id, and for
+    /// [`Call::Pass`].
     ///
-    /// `via` is the number of the handle that the call goes through. With [`Call::Create`] it is the number
-    /// that the new task's handle is to have, unique in the history. A target without handles
-    /// ([`Features::handles`]) ignores it.
+    /// `via` is the number of the handle for the call. With [`Call::Create`] it is the number that the new
+    /// task's handle gets, unique in the history. A target without handles ([`Features::handles`]) ignores
+    /// it.
     fn call(&mut self, id: Option<TaskId>, via: u64, call: &Call) -> Reply;
 }
 
-/// What a [`Target`] can do. What it cannot is not called.
+/// What a [`Target`] supports. The driver does not make calls that need anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent abilities")]
 pub struct Features {
-    /// Workers write through handles: a handle whose task is gone does not reach the next of the same id.
-    /// Without, workers write by id, and any client may write any task.
+    /// Workers write through handles: a handle whose task is gone does not reach the next task with the same
+    /// id. Without handles, workers write by id, and any client may write to any task.
     pub handles: bool,
     /// Clients can bring their own ids.
     pub own_ids: bool,
     /// [`Call::Pass`] moves the store's clock and does its upkeep before it is answered.
     pub time: bool,
-    /// Tasks can be leased. Only looked at if `time` is there.
+    /// Tasks can have leases. Ignored unless `time` is set.
     pub leases: bool,
-    /// [`Call::Details`] gives status, message and outcome from one instant.
+    /// [`Call::Details`] returns status, message and outcome from one instant.
     pub details: bool,
 }
 
@@ -60,18 +61,18 @@ impl Features {
     }
 }
 
-/// How histories are made.
+/// How histories are generated.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How many.
     pub histories: u64,
-    /// How many clients each has, as threads of their own.
+    /// How many clients each history has; each client is a thread.
     pub clients: usize,
-    /// How many ids each is about; half of them minted, if clients can bring their own.
+    /// How many ids each history has; half of them are minted, if clients can bring their own.
     pub ids: usize,
     /// How many calls each client makes.
     pub calls: usize,
-    /// What the choice of calls is drawn from. The history number is added to it.
+    /// The seed for the choice of calls. The history's number is added to it.
     pub seed: u64,
     /// How much time passes in one [`Call::Pass`].
     pub span: Duration,
@@ -93,25 +94,25 @@ impl Default for Plan {
     }
 }
 
-/// What a run has found.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// How many histories were recorded and checked.
     pub histories: u64,
     /// How many calls they have in all.
     pub calls: u64,
-    /// How many histories of single tasks those are.
+    /// How many histories of single tasks they contain.
     pub tasks: u64,
     /// How many calls of one task overlapped another client's call of the same task.
     pub overlapping: u64,
-    /// How many of those are linearizable only but for increments at the edges ([`Verdict::LooseEdges`]).
+    /// How many of those are linearizable only with loose edges of attempts ([`Verdict::LooseEdges`]).
     pub loose: u64,
-    /// Those that are not linearizable, or that the checker could not decide.
+    /// The histories that are not linearizable, or that the checker could not decide.
     pub failures: Vec<Failure>,
 }
 
 impl Plan {
-    /// Records and checks.
+    /// Records histories and checks them.
     pub fn run(&self, target: &dyn Target) -> Report {
         let mut report = Report::default();
         for number in 0..self.histories {
@@ -141,7 +142,7 @@ impl Plan {
         report
     }
 
-    /// One history: all clients call at the same time.
+    /// Records one history: all clients call at the same time.
     fn record(&self, target: &dyn Target, seed: u64) -> Vec<Recorder> {
         let mut random = Random::new(seed);
         let features = target.features();
@@ -172,7 +173,7 @@ impl Plan {
                         }
                         caller.call();
                     }
-                    // The handles go with the client, and that must be after all calls.
+                    // The handles are dropped with the client, which must be after all calls.
                     gate.pass(self.clients);
                     caller.recorder
                 })
@@ -189,8 +190,8 @@ impl Plan {
 /// How many calls the clients make between two gates.
 const BURST: usize = 5;
 
-/// Where clients wait for each other, again and again, so that they call at the same time: left to
-/// themselves, short histories would run one after the other.
+/// A barrier at which the clients meet again and again, so that they call at the same time. Without it, the
+/// clients of a short history would run one after the other.
 #[derive(Default)]
 struct Gate {
     arrived: AtomicUsize,
@@ -200,7 +201,7 @@ struct Gate {
 
 impl Gate {
     fn pass(&self, clients: usize) {
-        // SeqCst, all of these: simple, and no part of what is measured.
+        // SeqCst for all of these: it is simple, and its cost does not matter here.
         let round = self.passed.load(Ordering::SeqCst);
         if self.arrived.fetch_add(1, Ordering::SeqCst) + 1 == clients {
             self.arrived.store(0, Ordering::SeqCst);
@@ -214,7 +215,7 @@ impl Gate {
     }
 }
 
-/// A client that panics lets the others go on to their end.
+/// When a client panics, the others still run to their end.
 struct BreakOnPanic<'a>(&'a Gate);
 
 impl Drop for BreakOnPanic<'_> {
@@ -228,7 +229,7 @@ impl Drop for BreakOnPanic<'_> {
 /// How many of these overlap another client's.
 fn overlapping(events: &[crate::history::Event]) -> u64 {
     let overlaps = |(at, event): (usize, &crate::history::Event)| {
-        // Sorted by their beginnings, so the neighbours tell, but for very long calls.
+        // Sorted by their beginnings, so the neighbours suffice, except for very long calls.
         let near = events.get(at.saturating_sub(8)..(at + 9).min(events.len())).unwrap_or_default();
         u64::from(near.iter().any(|other| {
             other.client != event.client && other.began < event.ended && event.began < other.ended
@@ -237,9 +238,9 @@ fn overlapping(events: &[crate::history::Event]) -> u64 {
     events.iter().enumerate().map(overlaps).sum()
 }
 
-/// One id of a history, and what the clients have let each other know of it.
+/// One id of a history, and what the clients share about it.
 struct Key {
-    /// The client's own; otherwise the store mints it.
+    /// The client's own id; otherwise the store mints one.
     own: Option<TaskId>,
     leased: bool,
     shared: bool,
@@ -249,7 +250,7 @@ struct Key {
 #[derive(Clone, Copy, Default)]
 struct Known {
     id: Option<TaskId>,
-    /// The newest handle, and the client that has it to itself.
+    /// The newest handle, and the client that owns it if it is exclusive.
     via: Option<u64>,
     holder: Option<usize>,
 }
@@ -268,7 +269,7 @@ impl Key {
     }
 }
 
-/// One client at work.
+/// A running client.
 struct Caller<'a> {
     plan: &'a Plan,
     features: Features,
@@ -282,9 +283,10 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// Makes one call, and notes it.
+    /// Makes one call, and records it.
     fn call(&mut self) {
-        // Now and then the others go first, or a little ahead: so that few processors give many orders.
+        // Sometimes the other clients run first, or a little ahead, so that few processors produce many
+        // orders.
         match self.random.below(16) {
             0 | 1 => std::thread::yield_now(),
             2..6 => (0..self.random.below(64)).for_each(|_| std::hint::spin_loop()),
@@ -295,7 +297,7 @@ impl Caller<'_> {
         let known = key.known();
         let is_mine = at % self.plan.clients == self.number;
         let Some(id) = known.id else {
-            // Minted, and nobody knows it yet: its creator is the one to make it.
+            // The id is minted and not known yet, so the client that owns it creates the task.
             if is_mine {
                 self.create(key);
             }
@@ -371,7 +373,7 @@ impl Caller<'_> {
     }
 }
 
-/// SplitMix64: small, and the same everywhere.
+/// SplitMix64: small, and the same on every platform.
 struct Random {
     state: u64,
 }
@@ -394,7 +396,7 @@ impl Random {
         self.next() % bound
     }
 
-    /// A UUID of version 4; every other one of version 8, which looks like one that a store minted.
+    /// A UUID of version 4; every other one is of version 8 and looks like a minted id.
     fn id(&mut self) -> TaskId {
         let bits = u128::from(self.next()) << 64 | u128::from(self.next());
         let version = if self.below(2) == 0 { 4 } else { 8 };

@@ -1,4 +1,4 @@
-//! Histories: how they are recorded, and how they are shown.
+//! Histories: recording and printing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,31 +11,31 @@ use crate::call::{Call, Reply};
 /// One call in a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Who called, from 0.
+    /// The number of the client that called, from 0.
     pub client: usize,
     /// When the call began.
     pub began: u64,
-    /// When it was answered; `u64::MAX` if it never was.
+    /// When it was answered; `u64::MAX` if it was not.
     pub ended: u64,
-    /// Through which handle: the number of the call that created it. `None` if by the task's id.
+    /// The handle: the number of the call that created it. `None` if the call was by the task's id.
     pub via: Option<u64>,
     /// The call.
     pub call: Call,
-    /// What it was answered.
+    /// The reply.
     pub reply: Reply,
-    /// Whether this comes after the event before it in the history: the second part of a call that does two
-    /// things one after the other, a cancellation that then reads the status.
+    /// Whether this event comes after the event before it in the history: it is the second part of a call
+    /// that does two things one after the other, a cancellation that then reads the status.
     pub follows: bool,
 }
 
-/// What one task lived through, in the order in which the calls began.
+/// The events of one task, in the order in which the calls began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
     /// The task.
     pub id: TaskId,
     /// Whether the store minted the id.
     pub minted: bool,
-    /// The calls. They are from few clients, so few of them overlap.
+    /// The calls. There are few clients, so few calls overlap.
     pub events: Vec<Event>,
 }
 
@@ -56,12 +56,12 @@ impl fmt::Display for History {
 pub struct Failure {
     /// Which history of the run, from 0.
     pub number: u64,
-    /// The seed of that history's plan. Real threads interleave as they like, so the same plan need not
+    /// The seed of that history's plan. Threads interleave differently in each run, so the same plan need not
     /// fail again; the history itself can be checked again.
     pub seed: u64,
     /// What happened.
     pub history: History,
-    /// How much of it can be put into an order: this event, and those that began before it, cannot.
+    /// The order that was found ends here: this event, and those that began before it, cannot be added to it.
     pub stuck_at: Option<usize>,
 }
 
@@ -77,8 +77,9 @@ impl fmt::Display for Failure {
 
 /// The one counter that orders the beginnings and ends of calls over all clients.
 ///
-/// A counter and not a clock: a call has ended for others when they can learn of it, and what they learn
-/// through is memory. A clock would call an answer late that its own processor still holds in a buffer.
+/// It is a counter and not a clock: to other clients, a call has ended when they can learn of it, and they
+/// learn of it through memory. By a clock, a call could have ended while the processor still holds its stores
+/// in a buffer.
 #[derive(Debug, Default)]
 pub struct Stamps(AtomicU64);
 
@@ -90,14 +91,14 @@ impl Stamps {
     }
 }
 
-/// What one client has called so far.
+/// The calls of one client so far.
 #[derive(Debug, Default)]
 pub struct Recorder {
     client: usize,
     events: Vec<(Subject, Event)>,
 }
 
-/// Whom an event concerns.
+/// The task or tasks that an event concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
     Task(TaskId),
@@ -105,21 +106,21 @@ enum Subject {
 }
 
 impl Recorder {
-    /// A recorder of this client's.
+    /// A recorder for this client.
     #[must_use]
     pub fn new(client: usize) -> Self {
         Self { client, events: Vec::new() }
     }
 
-    /// Notes a call about the task `id` (about all, if it lets time pass) with its answer.
+    /// Records a call about the task `id` with its reply. [`Call::Pass`] is recorded for all tasks.
     pub fn note(&mut self, id: TaskId, span: (u64, u64), via: Option<u64>, call: Call, reply: Reply) {
         let (began, ended) = span;
         let ended = if reply == Reply::Unclear { u64::MAX } else { ended };
         let event = Event { client: self.client, began, ended, via, call, reply, follows: false };
         match event {
             Event { call: Call::Pass(_), .. } => self.events.push((Subject::Everyone, event)),
-            // A cancellation asks, and then looks: two moments. Who finds the task gone at the second may
-            // have cancelled it at the first.
+            // A cancellation first requests, and then reads: these are two moments. A caller that finds the
+            // task gone at the second may have cancelled it at the first.
             Event { call: Call::Cancel, reply: Reply::Seen(_) | Reply::Absent(_), .. } => {
                 let asked = match event.reply {
                     Reply::Seen(_) => Reply::Done,
@@ -132,23 +133,23 @@ impl Recorder {
         }
     }
 
-    /// How many calls were noted.
+    /// How many calls were recorded.
     #[must_use]
     pub fn len(&self) -> usize {
         self.events.iter().filter(|(_, event)| !event.follows).count()
     }
 
-    /// Whether none was.
+    /// Whether no call was recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
-    /// The history of each task, from what all clients have noted.
+    /// The history of each task, from the records of all clients.
     #[must_use]
     pub fn histories(recorders: Vec<Recorder>) -> Vec<History> {
         let mut events: Vec<_> = recorders.into_iter().flat_map(|recorder| recorder.events).collect();
-        events.sort_by_key(|(_, event)| event.began); // Stable: what follows stays behind.
+        events.sort_by_key(|(_, event)| event.began); // Stable: an event that follows another stays behind it.
         let mut histories = BTreeMap::new();
         for (subject, event) in &events {
             let Subject::Task(id) = *subject else { continue };
@@ -174,7 +175,7 @@ impl Recorder {
     }
 }
 
-/// The answer of a store that has no such task, whatever it knows beside.
+/// A reply that says that there is no such task, apart from its reason.
 pub(crate) fn is_plain_absence(absent: Absent) -> bool {
     matches!(absent, Absent::Unknown | Absent::Gone(None))
 }

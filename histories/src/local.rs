@@ -13,21 +13,21 @@ use inflight::{
 use crate::call::{Call, Change, Ending, NewCall, Reply};
 use crate::drive::{Client, Features, Target};
 
-/// What is kept of a task that has ended, and how long a lease is: less than [`Plan::span`](crate::Plan::span).
+/// How long ended tasks are kept, and how long a lease is: less than [`Plan::span`](crate::Plan::span).
 const SPAN: Duration = Duration::from_secs(60);
 
-/// A store with a clock that is set by hand, and little room, so that its lines are used again and again.
+/// A store with a clock that is set by hand, and a small capacity, so that its lines are often used again.
 #[derive(Debug)]
 pub struct Local {
     store: Store,
     clock: ManualClock,
     shared: Mutex<HashMap<u64, SharedTask>>,
-    /// A reader of the change feed, drained when time passes: so the paths that feed it are taken as well.
+    /// A reader of the change feed, drained when time passes, so that the code that feeds it runs, too.
     feed: Mutex<Option<Changes>>,
 }
 
 impl Local {
-    /// A store with room for eight tasks, whose feed nobody reads.
+    /// A store with a capacity of eight tasks, whose feed has no reader.
     #[must_use]
     pub fn new() -> Self {
         let clock = ManualClock::new();
@@ -85,7 +85,7 @@ impl Target for Local {
     }
 }
 
-/// A client with its handles. Clones of shared handles are kept, so that no lock stands between the calls.
+/// A client with its handles. It keeps clones of shared handles, so that no lock synchronises the calls.
 struct Worker<'a> {
     local: &'a Local,
     own: HashMap<u64, Task>,
@@ -127,7 +127,7 @@ impl Client for Worker<'_> {
     }
 }
 
-/// An answer that the specification does not have.
+/// The reply for an error that the specification does not have.
 fn surprised(what: &dyn std::error::Error) -> Reply {
     panic!("the specification has no such answer: {what}")
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use inflight_histories::{Local, Plan, Report, Target};
 
-/// Each share of the run: what it is, how many clients, ids and calls, and whether the feed is read.
+/// The parts of the run: name, clients, ids, calls, and whether the feed is read.
 const SHARES: [(&str, usize, usize, usize, bool); 4] = [
     ("two clients, two ids", 2, 2, 60, false),
     ("three clients, five ids", 3, 5, 40, false),
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         all.failures.len(),
         began.elapsed().as_secs_f64()
     );
-    // A run in which nothing overlaps checks nothing that a plain test would not.
+    // A run without overlapping calls checks no more than a plain test.
     let is_concurrent = all.overlapping * 500 > all.calls;
     if !is_concurrent {
         println!("too few calls overlapped: this is no check of concurrency");

@@ -1,17 +1,17 @@
-//! The sequential specification of one task: what each call does, and what it may be answered, if nothing
-//! else happens meanwhile. Pure.
+//! The sequential specification of one task: what each call does, and what it may reply, if nothing else
+//! happens meanwhile. Pure.
 
 use inflight::{Absent, FailureReason, GoneReason, State, Version};
 
 use crate::call::{Call, Change, Ending, NewCall, Reply, Seen};
 use crate::history::{Event, is_plain_absence};
 
-/// One task, or the id of one that is not there, as the specification has it.
+/// The specification's state of one id, with or without a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Spec {
     minted: bool,
     place: Place,
-    /// The last version that was observed, and whether anything changed since.
+    /// The last version observed, and whether anything has changed since.
     seen: Option<Version>,
     changed: bool,
 }
@@ -25,20 +25,20 @@ enum Place {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Task {
-    /// The number of the handle that was created with it.
+    /// The number of the handle that was created with the task.
     creator: Option<u64>,
     state: State,
     reason: Option<FailureReason>,
     attempt: u32,
     done: u64,
-    /// What is done of an attempt whose start does not show yet.
+    /// The count of an attempt whose start is not visible yet.
     early: u64,
     total: Option<u64>,
     cancel_requested: bool,
     message: Option<u32>,
     outcome: Outcome,
     leased: bool,
-    /// No sign of life is later than this moment.
+    /// No sign of life was later than this moment.
     touched: u64,
 }
 
@@ -46,11 +46,11 @@ struct Task {
 enum Outcome {
     None,
     Text(u32),
-    /// The store's own words.
+    /// A text of the store's own.
     Any,
 }
 
-/// What a call may lead to: nothing, if the answer is wrong; two things, if the specification leaves it open.
+/// The states that a call may lead to: none, if the reply is wrong; two, if the specification leaves it open.
 pub(crate) type Next = [Option<Spec>; 2];
 
 const WRONG: Next = [None, None];
@@ -62,7 +62,7 @@ impl Spec {
         Self { minted, place: Place::Never, seen: None, changed: true }
     }
 
-    /// What becomes of the task by this call, if its answer is right.
+    /// The state after this call, if its reply is right.
     ///
     /// `loose` is how much of the progress that was counted or refused at the edge of an attempt may be on
     /// the other side of that edge, as in [`Verdict::LooseEdges`].
@@ -85,7 +85,7 @@ impl Spec {
         }
     }
 
-    /// What becomes of it if the call takes effect, whatever the answer would have been.
+    /// The state after the call if it takes effect, whatever the reply would have been.
     fn taking_effect(&self, event: &Event) -> Option<Spec> {
         let with = |reply| self.step(&Event { reply, ..event.clone() }, 0);
         match event.call {
@@ -127,7 +127,7 @@ impl Spec {
         }
     }
 
-    /// The task that a worker's call is about.
+    /// The task that a worker's call concerns.
     fn held(&self, event: &Event) -> Option<&Task> {
         match &self.place {
             Place::Here(task) if event.via.is_none() || event.via == task.creator => Some(task),
@@ -213,8 +213,8 @@ impl Spec {
         }
     }
 
-    /// Time passes: enough for leases to run out and for what has ended to be let go of. What has shown a
-    /// sign of life since then may have done so before or after the clock moved.
+    /// Time passes: enough for leases to run out and for ended tasks to expire. A task with a sign of life
+    /// since the call began may have had it before or after the clock moved.
     fn pass(&self, event: &Event) -> Next {
         let Place::Here(task) = &self.place else { return one(Some(self.clone())) };
         let due = if task.state.is_terminal() {
@@ -254,7 +254,7 @@ impl Spec {
         is_pending.then(|| Spec { place: Place::Here(Task { early, ..task.clone() }), ..self.clone() })
     }
 
-    /// A poll that saw progress which was refused in the end.
+    /// A poll that saw progress which was then refused.
     fn look_ahead(&self, event: &Event, loose: u64) -> Option<Spec> {
         let (Reply::Seen(seen) | Reply::Detailed(seen, ..)) = &event.reply else { return None };
         let Place::Here(task) = &self.place else { return None };
@@ -264,7 +264,7 @@ impl Spec {
         (is_right && is_newer).then(|| Spec { seen: Some(seen.version), changed: false, ..self.clone() })
     }
 
-    /// A poll that shows this: every field as it is, and the version as it must be (I2, I5).
+    /// A poll that returned this: every field as it is, and the version as it must be (I2, I5).
     fn observe(&self, seen: Seen) -> Option<Spec> {
         let Place::Here(task) = &self.place else { return None };
         let is_right = if self.changed {
@@ -279,7 +279,7 @@ impl Spec {
         })
     }
 
-    /// Whether a poll that finds nothing may say this (I11). Of a client's id nothing is remembered.
+    /// Whether a poll that finds no task may say this (I11). The store remembers nothing of a client's id.
     fn may_say(&self, absent: Absent) -> bool {
         match (&self.place, absent) {
             (Place::Here(_), _) => false,
@@ -338,7 +338,7 @@ impl Task {
         (!self.state.is_terminal()).then(|| Task { state, reason, outcome, ..self.clone() })
     }
 
-    /// The task, lost by its worker (I10).
+    /// The task after the loss of its worker (I10).
     fn lost(&self) -> Task {
         let reason = Some(FailureReason::Lost);
         Task { state: State::Failed, reason, outcome: Outcome::Any, ..self.clone() }

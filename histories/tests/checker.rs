@@ -20,7 +20,7 @@ fn seen(state: State, done: u64, at: &str) -> Seen {
     Seen { state, reason, attempt: 1, done, total: None, cancel_requested: false, version: version(at) }
 }
 
-/// A history in the making: each call has its own moments, one after the other, unless it is given a span.
+/// A history under construction: the calls follow each other, unless a span is given.
 struct Story {
     now: u64,
     events: Vec<Event>,
@@ -51,7 +51,7 @@ impl Story {
         self.then(call, Reply::Done)
     }
 
-    /// A call that others overlap.
+    /// A call that overlaps others.
     fn during(mut self, began: u64, ended: u64, call: Call, reply: Reply) -> Self {
         let client = self.events.len();
         self.events.push(Event { client, began, ended, via: Some(1), call, reply, follows: false });
@@ -252,7 +252,7 @@ fn i9_a_task_that_is_due_and_stays_is_rejected() {
     let ended = || Story::running().then(END, Reply::Won);
     ended().done(PASS).misses(Absent::Unknown).must_be_accepted();
     ended().done(PASS).sees(seen(State::Succeeded, 0, "1-3-0")).must_be_rejected();
-    // One that ends while time passes may have ended after it.
+    // A task that ends while time passes may have ended after the clock moved.
     Story::running()
         .during(10, 20, END, Reply::Won)
         .during(11, 21, PASS, Reply::Done)
@@ -356,7 +356,7 @@ fn progress_may_count_before_its_start_shows_and_is_in_the_count_then() {
     };
     assert_eq!(story(5, "1-2-5").verdict(), Verdict::LooseEdges);
     story(0, "1-2-0").must_be_rejected();
-    // Without a start under way it is refused.
+    // Without a concurrent start it is refused.
     let pending = || Story::of_own_id().then(Call::Create(NEW), Reply::Created(ID));
     pending().done(Call::Advance(5)).done(Call::Change(Change::Start)).must_be_rejected();
 }

@@ -1,4 +1,4 @@
-//! Stores that lie: each has one fault, and the checker must find it in recorded histories.
+//! Stores with one fault each, which the checker must find in recorded histories.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic, in its helpers, too")]
 
@@ -10,13 +10,13 @@ use inflight_histories::{Call, Client, Features, Local, Plan, Reply, Seen, Targe
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
-    /// Every eighth poll shows what the poll before it showed.
+    /// Every eighth poll returns what the poll before it returned.
     StalePoll,
-    /// Every fourth winner of an end is told to somebody who lost.
+    /// Every fourth losing call of an end is told that it won.
     TwoWinners,
     /// Every eighth increment is lost.
     LostIncrement,
-    /// Polls of what is gone say that it never was.
+    /// Polls of a task that is gone reply that it never existed.
     Forgetful,
 }
 

@@ -1,9 +1,9 @@
 //! Models of the store's races, explored by loom over the real code of `inflight`.
 //!
-//! A model builds a small store, sets two or more threads on it, and asserts what an invariant promises.
-//! loom runs it once for each way in which the threads can interleave and in which each load can return
-//! what the memory model lets it return. `ci/loom.sh` runs them; `weaken.py` checks that they would
-//! notice if an ordering in the store were weaker, or the protocol another.
+//! A model builds a small store, starts two or more threads that use it, and asserts what an invariant
+//! promises. loom runs it once for each way in which the threads can interleave and in which each load can
+//! return what the memory model lets it return. `ci/loom.sh` runs the models; `weaken.py` checks that they
+//! would fail if an ordering in the store were weaker, or if the protocol were changed.
 
 #![cfg_attr(
     inflight_loom,

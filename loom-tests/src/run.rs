@@ -1,4 +1,4 @@
-//! Runs models, counts what was explored, and says whether that was all.
+//! Runs models, counts the executions, and reports whether all were explored.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,14 +12,14 @@ use loom::model::Builder;
 
 use crate::model::Model;
 
-/// What the runner was asked for.
+/// The runner's options.
 struct Options {
-    /// Explore the large ones less far.
+    /// Explore the large models less far.
     share: bool,
     /// Stop at the first failure, on one thread, so that the last model begun is the one that failed.
     first: bool,
     list: bool,
-    /// Models that exceed this are truncated, and fail.
+    /// A model that takes longer is truncated, and fails.
     limit: Duration,
     threads: usize,
     names: Vec<String>,
@@ -27,7 +27,7 @@ struct Options {
 
 enum Outcome {
     Complete,
-    /// Loom gave up before all was explored.
+    /// Loom stopped before all was explored.
     Truncated,
     /// The model's threads never interleaved: it checks nothing.
     Single,
@@ -63,7 +63,7 @@ pub(crate) fn main(all: &[Model]) -> ExitCode {
         eprintln!("no model has such a name");
         return ExitCode::from(2);
     }
-    // A model that fails panics, and is reported below; those that expect a panic are silent.
+    // A failed model panics, and is reported below; models that expect a panic are silent.
     std::panic::set_hook(Box::new(|_| {}));
     let explored = run_all(models, &options);
     report(&explored)
@@ -92,7 +92,7 @@ impl Options {
         Ok(options)
     }
 
-    /// The models to run, in the order of the names that were given.
+    /// The models to run, in the order of the given names.
     fn selected(&self, all: &[Model]) -> Vec<Model> {
         if self.names.is_empty() {
             return all.to_vec();
@@ -124,7 +124,7 @@ fn run_all(models: Vec<Model>, options: &Options) -> Vec<Explored> {
                     let one = explore(model, options);
                     println!("{one}");
                     if options.first && matches!(one.outcome, Outcome::Failed(_)) {
-                        // What a failed model leaves behind may not be safe to take down.
+                        // What a failed model leaves behind may not be safe to drop.
                         std::process::exit(1);
                     }
                     explored.lock().unwrap_or_else(PoisonError::into_inner).push(one);
@@ -143,7 +143,7 @@ fn explore(model: Model, options: &Options) -> Explored {
     builder.max_branches = 2_000;
     builder.max_permutations = None;
     builder.max_duration = Some(options.limit);
-    // How often loom looks at the time.
+    // How many executions loom makes between checks of the time.
     builder.checkpoint_interval = 500;
     let executions = Arc::new(AtomicUsize::new(0));
     let begun = Instant::now();

@@ -1,12 +1,12 @@
-//! What the models set their threads on: small stores with a clock set by hand, and wakers that count.
+//! The setting of the models: small stores with a clock set by hand, and wakers that count.
 //!
-//! # Spawn those who only look last
+//! # Spawn read-only threads last
 //!
-//! Loom finds races by remembering the last access to each object, of whichever thread. A thread that
-//! loads what it then stores hides from it that another thread loaded it earlier, and the store is never
-//! tried before that load. Since a load may return older values as well, nothing is missed when those who
-//! only load run after those who store. Loom runs threads in the order of their creation when the one
-//! that runs has to wait; so in these models the main thread waits, and pollers are spawned last.
+//! Loom finds races by remembering the last access to each object, by whichever thread. If a thread loads
+//! what it then stores, loom does not see that another thread loaded it earlier, and never tries the store
+//! before that load. A load may return older values as well, so nothing is missed when the threads that only
+//! load run after those that store. When the running thread has to wait, loom runs threads in the order of
+//! their creation; so in these models the main thread waits, and pollers are spawned last.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -38,7 +38,7 @@ pub(crate) fn store_with(configure: impl FnOnce(StoreBuilder) -> StoreBuilder) -
 }
 
 pub(crate) fn create(store: &Store) -> Task {
-    store.create(NewTask::new("model")).expect("there is room")
+    store.create(NewTask::new("model")).expect("the store is not full")
 }
 
 pub(crate) fn running(store: &Store) -> Task {
@@ -47,14 +47,15 @@ pub(crate) fn running(store: &Store) -> Task {
     task
 }
 
-/// A thread that polls a task `N` times. Spawned after those who change it (see the head of this file).
+/// A thread that polls a task `N` times. It is spawned after the threads that change the task (see the head
+/// of this file).
 pub(crate) fn poller<const N: usize>(store: &Store, id: TaskId) -> JoinHandle<[Status; N]> {
     let store = store.clone();
     thread::spawn(move || [(); N].map(|()| store.get(id).expect("the task is not removed")))
 }
 
-/// Counts how often it was woken. What it counts in is no part of the model, so it is only to be looked
-/// at when the thread that looks is ordered after all who may wake.
+/// Counts how often it was woken. The counter is not part of the model, so a thread may read it only when it
+/// is ordered after all threads that may wake.
 #[derive(Debug, Default)]
 pub(crate) struct Bell(AtomicUsize);
 
@@ -90,8 +91,8 @@ pub(crate) fn poll_next<S: futures_core::Stream + Unpin>(
     Pin::new(stream).poll_next(&mut Context::from_waker(waker))
 }
 
-/// Runs a future on the calling thread of a model, which sleeps until it is woken: if a wake-up is lost,
-/// the model ends in a deadlock, which loom reports.
+/// Runs a future on the calling thread of a model, which sleeps until it is woken. If a wake-up is lost, the
+/// model ends in a deadlock, which loom reports.
 pub(crate) fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
     struct Unpark(thread::Thread);
     impl Wake for Unpark {
@@ -115,7 +116,7 @@ pub(crate) fn next<S: futures_core::Stream + Unpin>(
     std::future::poll_fn(|context| Pin::new(&mut *stream).poll_next(context))
 }
 
-/// A thread that waits for the end of a task, and sleeps meanwhile.
+/// A thread that sleeps until the end of a task.
 pub(crate) fn sleeper(store: &Store, id: TaskId) -> JoinHandle<Status> {
     let store = store.clone();
     thread::spawn(move || block_on(store.wait(id)).expect("the task is not removed"))

@@ -1,4 +1,4 @@
-//! What can be checked of the store beside its models: see `README.md`.
+//! Checks of the store besides its models: see `README.md`.
 
 #[cfg(inflight_shuttle)]
 pub mod scenarios;

@@ -1,13 +1,12 @@
-//! The operation budget of every public call that is hot: how many atomic loads, stores, exchanges and
-//! fences it does, how many locks it takes, and how often it goes to a map. Built with
+//! The operation budget of every hot public call: how many atomic loads, stores, exchanges and fences it
+//! does, how many locks it takes, and how often it uses a map. Built with
 //! `RUSTFLAGS="--cfg inflight_budget"`; see `ci/budget.sh`.
 //!
-//! The budgets are *exact*: a call that needs less than its budget fails the test as one that needs more
-//! does, so the table says what is so, and a saving is kept. They are in `budgets.txt`, which
-//! `ci/budget.sh record` writes.
+//! The budgets are *exact*: a call that needs less than its budget fails the test, too, so the table states
+//! what is true, and a saving is kept. They are in `budgets.txt`, which `ci/budget.sh record` writes.
 //!
-//! What is not counted: clones of the store's and a record's plain counted references that do not come
-//! from `sync.rs` (the engine in a handle, labels, texts), and what maps do inside.
+//! Not counted are clones of plain counted references that do not come from `sync.rs` (the engine in a
+//! handle, labels, texts), and the operations inside maps.
 #![cfg(inflight_budget)]
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic, in its helpers, too")]
 
@@ -73,7 +72,7 @@ impl Bench {
         task
     }
 
-    /// Measures `call`, which has been called before, so that what happens once is done.
+    /// Measures `call`, which has been called before, so that one-time work is done.
     fn count<T>(&mut self, name: &'static str, call: impl FnOnce() -> T) -> T {
         let mut result = None;
         let mut done = Operations::default();
@@ -183,7 +182,7 @@ impl Bench {
 #[test]
 fn i1_every_hot_call_keeps_to_its_budget() {
     let mut bench = Bench::new();
-    // Once for what happens once: thread-locals, the first growth of lists and maps.
+    // A first run for one-time work: thread-locals, the first growth of lists and maps.
     bench.polls();
     bench.exclusive();
     bench.shared();
@@ -207,7 +206,7 @@ fn i1_every_hot_call_keeps_to_its_budget() {
     );
 }
 
-/// The promises that hold whatever the table says: no edit of the table can give them away.
+/// The promises that hold whatever the table says, so an edit of the table cannot drop them.
 #[test]
 fn i1_a_poll_writes_nothing_and_an_increment_exchanges_nothing() {
     let budgets = budgets();

@@ -5,7 +5,8 @@ use inflight::{
     FailureReason, Finish, KeeperMode, ManualClock, NewTask, Retention, State, Store, StoreBuilder, Task,
 };
 
-/// A builder for a store without a keeper, whose time is `clock`'s, and which keeps what has ended.
+/// A builder for a store without a keeper thread. The store takes its time from `clock`, and keeps ended
+/// tasks.
 pub(crate) fn builder(capacity: usize, clock: &ManualClock) -> StoreBuilder {
     Store::builder()
         .capacity(capacity)
@@ -14,16 +15,16 @@ pub(crate) fn builder(capacity: usize, clock: &ManualClock) -> StoreBuilder {
         .retain(Retention::forever())
 }
 
-/// A store as of [`builder`], and its clock.
+/// A store built by [`builder`], and its clock.
 pub(crate) fn store(capacity: usize) -> (Store, ManualClock) {
     let clock = ManualClock::new();
     let store = builder(capacity, &clock).build().expect("these settings are in range");
     (store, clock)
 }
 
-/// A task that `store` has room for.
+/// A task in `store`, which must not be full.
 pub(crate) fn task(store: &Store) -> Task {
-    store.create(NewTask::new("test")).expect("there is room")
+    store.create(NewTask::new("test")).expect("the store is not full")
 }
 
 /// A task that has been started.
@@ -40,7 +41,7 @@ pub(crate) fn in_state(store: &Store, state: State) -> Task {
     task
 }
 
-/// Brings a pending task to `state`, the shortest way.
+/// Brings a pending task to `state` by the shortest way.
 pub(crate) fn bring(task: &mut Task, state: State) {
     if matches!(state, State::Running | State::Blocked | State::Succeeded) {
         task.start().expect("it is pending");

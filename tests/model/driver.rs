@@ -1,4 +1,4 @@
-//! Does to a store what is done to the [`Spec`], and compares the two.
+//! Applies to a store the operations that are applied to the [`Spec`], and compares the two.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,9 +37,9 @@ pub(crate) struct Pair {
     store: Store,
     clock: ManualClock,
     spec: Spec,
-    /// By the task's place in the spec; the earliest first.
+    /// By the task's index in the spec; the earliest first.
     held: Vec<(usize, Held)>,
-    /// What was last seen of each task, and how often it had changed by then.
+    /// The last status seen of each task, and how often the task had changed by then.
     seen: HashMap<usize, (Status, u64)>,
 }
 
@@ -78,7 +78,7 @@ impl Pair {
         self.compare();
     }
 
-    /// Drops all handles, and lets all that is left run out.
+    /// Drops all handles, and lets all remaining tasks expire.
     pub(crate) fn end(&mut self) {
         while !self.held.is_empty() {
             self.act(0, &Act::Drop);
@@ -111,7 +111,7 @@ impl Pair {
         let mut expected = self.spec.refuses(new, id, parent);
         let mut created = self.store.create(asked.clone());
         if expected.is_none() && matches!(created, Err(CreateError::Full { .. })) {
-            assert!(self.spec.keeper_may_hold(), "refused, though nobody holds the line");
+            assert!(self.spec.keeper_may_hold(), "refused, although the line is not held");
             self.tick(1);
             expected = self.spec.refuses(new, id, parent);
             created = self.store.create(asked);
@@ -222,7 +222,7 @@ impl Pair {
                 let (task, held) = self.held.remove(handle);
                 let held = match held {
                     Held::Exclusive(held) => held.share(),
-                    Held::Shared(held) => held.clone(), // and the first one is dropped: it was not the last
+                    Held::Shared(held) => held.clone(), // and the first one is dropped; it was not the last
                 };
                 self.held.insert(handle, (task, Held::Shared(held)));
             }
@@ -272,7 +272,7 @@ impl Pair {
         self.compare_lists();
     }
 
-    /// The versions of two tasks that had the same id one after the other (I5).
+    /// Compares the versions of two tasks that had the same id one after the other (I5).
     fn compare_tenants(&self) {
         let mut last: HashMap<TaskId, Status> = HashMap::new();
         for at in 0..self.spec.tasks.len() {
@@ -342,7 +342,7 @@ impl Pair {
         assert!(error.is_none() || task.state == State::Failed);
     }
 
-    /// I12: exact where nothing has moved since the last tick; states and totals always.
+    /// I12: exact where no progress was made since the last tick; states and totals always.
     fn compare_children(&self, at: usize, id: TaskId) {
         let children = self.store.children(id).unwrap();
         for state in State::ALL {
@@ -448,7 +448,7 @@ fn new_task(new: &New, id: Option<TaskId>, parent: Option<TaskId>) -> NewTask {
     task
 }
 
-/// Who loses is told how the task ended.
+/// A losing call returns how the task ended.
 fn same_finish(
     said: Result<Finish, FinishError>,
     expected: Result<bool, FinishError>,

@@ -1,4 +1,5 @@
-//! What the store is to answer: a plain list of tasks, one thread, milliseconds since the clock began.
+//! The specification of the store's results: a plain list of tasks, one thread, milliseconds since the clock
+//! began.
 
 use inflight::{
     Absent, CancelError, ChangeError, CreateError, FailureReason, FinishError, GoneReason, MAX_COUNT,
@@ -10,16 +11,16 @@ pub(crate) const LIMIT: usize = 8;
 pub(crate) const SUCCEEDED_FOR: u64 = 5_000;
 pub(crate) const FAILED_FOR: u64 = 9_000;
 pub(crate) const CANCELLED_FOR: u64 = 3_000;
-/// How many succeeded and how many cancelled tasks are kept. (Of failed ones any number: leases that run
-/// out in one tick end at the same instant, so which of them is the oldest is anybody's guess.)
+/// How many succeeded and how many cancelled tasks are kept. (Any number of failed ones is kept: leases that
+/// run out in one tick end at the same instant, so it is not defined which of them is the oldest.)
 pub(crate) const AT_MOST: usize = 2;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     Create(New),
-    /// By one of the handles that are held.
+    /// By one of the open handles.
     Act(usize, Act),
-    /// By id, like the next: of one of the latest tasks.
+    /// By id, like the next ones: on one of the latest tasks.
     Cancel(usize),
     Remove(usize),
     Pass(u64),
@@ -47,7 +48,7 @@ pub(crate) enum Act {
     Resume,
     Retry,
     Advance(u64),
-    /// By a counter, one after the other, where the handle is exclusive.
+    /// By a counter, one after the other, if the handle is exclusive.
     Counter([u64; 2]),
     SetDone(u64),
     SetTotal(u64),
@@ -65,7 +66,7 @@ pub(crate) enum Outcome {
     None,
     /// A text of this size.
     Sized(usize),
-    /// What the store says of a worker that is lost.
+    /// The store's message for a lost worker.
     Lost,
 }
 
@@ -87,7 +88,7 @@ pub(crate) struct Entry {
     pub(crate) outcome: Outcome,
     pub(crate) gone: Option<Gone>,
     pub(crate) is_held: bool,
-    /// Grows with everything that a poll or a look at the details could tell.
+    /// Grows with everything that a poll or a read of the details could show.
     pub(crate) changes: u64,
     deadline: u64,
     end: u64,
@@ -96,7 +97,7 @@ pub(crate) struct Entry {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone {
     pub(crate) reason: GoneReason,
-    /// How many tasks had been created by then, and how many ticks made.
+    /// How many tasks had been created by then, and how many ticks there had been.
     pub(crate) creates: u64,
     pub(crate) ticks: u64,
 }
@@ -106,7 +107,7 @@ pub(crate) struct Spec {
     pub(crate) capacity: usize,
     pub(crate) tasks: Vec<Entry>,
     pub(crate) now: u64,
-    /// The time at the last tick, and the wall clock's step at it.
+    /// The time of the last tick, and the wall clock's offset at it.
     pub(crate) pulse: u64,
     pub(crate) shown_step: i64,
     pub(crate) step: i64,
@@ -135,7 +136,7 @@ impl Entry {
         self.changes += 1;
     }
 
-    /// When the lease runs out, unless the worker is heard of.
+    /// When the lease runs out, unless the worker gives a sign of life.
     fn runs_out(&self) -> Option<u64> {
         let span = self.new.lease.filter(|_| self.is_live())?;
         Some(self.deadline.max(self.updated + span))
@@ -165,8 +166,8 @@ impl Spec {
         self.tasks.iter().filter(move |task| task.parent == Some(parent))
     }
 
-    /// What is said of a task that is gone: the reason may be forgotten only once a line has been used
-    /// again.
+    /// Whether `said` may be reported of a task that is gone: the reason may be forgotten only once a line
+    /// has been used again.
     pub(crate) fn may_be_absent(&self, task: &Entry, said: Absent) -> bool {
         let Some(gone) = task.gone else { return false };
         match said {
@@ -178,7 +179,7 @@ impl Spec {
 
     // ---- creating -----------------------------------------------------------------------------------
 
-    /// Why the task cannot be created; `id` is the client's, `parent` what it names as its parent.
+    /// Why the task cannot be created; `id` is the client's, `parent` the parent that it names.
     pub(crate) fn refuses(
         &self,
         new: &New,
@@ -194,13 +195,13 @@ impl Spec {
         if let Some(id) = parent.filter(|id| self.find(*id).is_none()) {
             return Some(CreateError::UnknownParent(id));
         }
-        // Whether the parent has ended is the driver's to see: the error carries its status.
+        // The driver sees whether the parent has ended: the error carries its status.
         let in_use = self.tasks.iter().filter(|task| task.is_stored() || task.is_held).count();
         (in_use >= self.capacity).then_some(CreateError::Full { capacity: self.capacity })
     }
 
-    /// Whether the keeper may still have a hand on the line of a task that is gone: it lets go of
-    /// observed tasks, that is of children, at its next tick.
+    /// Whether the keeper may still hold the line of a task that is gone: it releases observed tasks, that is
+    /// children, at its next tick.
     pub(crate) fn keeper_may_hold(&self) -> bool {
         let gone = |task: &Entry| task.gone.is_some_and(|gone| gone.ticks == self.ticks);
         self.tasks.iter().any(|task| gone(task) && task.parent.is_some())
@@ -294,7 +295,7 @@ impl Spec {
         }
     }
 
-    /// A change of what is cold, to a live task.
+    /// A change of the cold half of a live task.
     pub(crate) fn change(
         &mut self,
         task: usize,
@@ -349,7 +350,7 @@ impl Spec {
 
     // ---- ending -------------------------------------------------------------------------------------
 
-    /// Whether the caller ends it; the size is that of its payload.
+    /// Whether the caller ends the task; `size` is that of its payload.
     pub(crate) fn finish(
         &mut self,
         task: usize,

@@ -1,9 +1,9 @@
-//! How threads that go on until something is over learn that it is.
+//! How threads that run until the test is over learn that it is.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// Sets a flag when it goes, also by a panic: so that the others do not run for ever.
+/// Sets a flag when it is dropped, also by a panic, so that the other threads do not run for ever.
 pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -12,7 +12,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// The same, but only if the thread panics that has it: others wait for what it was to do.
+/// The same, but only if its thread panics: other threads wait for what that thread was to do.
 pub(crate) struct OnPanic<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for OnPanic<'_> {

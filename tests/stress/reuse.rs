@@ -9,7 +9,7 @@ use inflight::{Absent, Counts, CreateError, Filter, Finish, GoneReason, NewTask,
 use crate::common::{store, task};
 use crate::over::{OnPanic, Over, until};
 
-/// The number of a task in the churn, in its total; what it is to have done is the same again.
+/// Whether this is the task with that number: it is in the task's total, and in its count when done.
 fn is_number(status: &Status, number: u64) -> bool {
     status.total() == Some(number) && (status.done() == 0 || status.done() == number)
 }
@@ -37,7 +37,7 @@ fn i7_i9_i11_a_small_store_under_churn() {
                     }
                 }
             };
-            assert!(held.fetch_add(1, Ordering::AcqRel) < CAPACITY as u64, "I9: more than there is room for");
+            assert!(held.fetch_add(1, Ordering::AcqRel) < CAPACITY as u64, "I9: more than its capacity");
             let id = task.id();
             ids.lock().unwrap().push((id, number));
             task.start().unwrap();
@@ -59,7 +59,8 @@ fn i7_i9_i11_a_small_store_under_churn() {
                     let ids = ids.lock().unwrap();
                     known.extend_from_slice(&ids[known.len()..]);
                     drop(ids);
-                    // The latest, which may be there; and some of the others, whose lines are others' now.
+                    // The latest, which may be there; and some of the earlier ones, whose lines now belong to
+                    // other tasks.
                     let latest = known.iter().rev().take(2 * CAPACITY);
                     for (id, number) in latest.chain(known.iter().step_by(97)) {
                         match store.lookup(*id) {
@@ -108,7 +109,7 @@ fn i5_i7_a_clients_id_under_churn() {
             made.fetch_add(1, Ordering::Relaxed);
             task.start().unwrap();
             (0..5).for_each(|_| task.advance(1).unwrap());
-            assert_eq!(task.succeed(()), Ok(Finish::Won), "I7: nobody else ends it");
+            assert_eq!(task.succeed(()), Ok(Finish::Won), "I7: no other thread ends it");
             let _ = store.remove(id).unwrap();
             assert_eq!(task.status(), None);
         }

@@ -73,8 +73,8 @@ fn i12_counts_and_sums_are_exact_when_all_is_quiet() {
     }
 }
 
-/// Regression: a task with a client's id can be cancelled as soon as its id is there. The creating thread
-/// then put it into its parent's sums once more, as pending, and so it stayed for ever.
+/// Regression: a task with a client's id can be cancelled as soon as its id is in the index. The creating
+/// thread then added it to its parent's sums once more, as pending, where it stayed for ever.
 #[test]
 fn i12_a_child_that_is_cancelled_while_it_is_created() {
     const ROUNDS: u128 = 400_000;

@@ -66,7 +66,7 @@ fn i6_cancelled_resolves_when_the_task_ends() {
     assert_eq!(bell.poll(&mut cancelled), Poll::Ready(()));
 }
 
-// It looked its task up by the id at its first poll, and found whichever task had that id by then.
+// At its first poll the future looked its task up by the id, and found whichever task had that id by then.
 #[test]
 fn i7_cancelled_is_about_its_own_task_even_if_the_clients_id_is_used_again() {
     let (store, _) = store(16);
@@ -100,7 +100,7 @@ fn i6_cancelled_does_not_keep_the_line() {
     let _ = store.remove(task.id()).unwrap();
     assert!(store.create(NewTask::new("test")).is_err(), "the handle keeps it");
     drop(task);
-    assert!(store.create(NewTask::new("test")).is_ok(), "nobody else does");
+    assert!(store.create(NewTask::new("test")).is_ok(), "the line is free");
     drop(kept);
 }
 

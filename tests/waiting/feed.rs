@@ -12,7 +12,7 @@ use inflight::{
 
 use crate::support::{Bell, builder, comes_to_an_end, ended, pending, running, status, store, tick};
 
-/// What there is to drain, of a reader that has kept up.
+/// All pending changes, of a reader that has not fallen behind.
 fn drained(changes: &mut Changes) -> Vec<Change> {
     match changes.try_drain() {
         Drained::Changes(changes) => changes,
@@ -20,7 +20,7 @@ fn drained(changes: &mut Changes) -> Vec<Change> {
     }
 }
 
-/// The one change that there is to drain.
+/// The only pending change.
 fn one(changes: &mut Changes) -> Change {
     let all = drained(changes);
     assert_eq!(all.len(), 1, "{all:?}");
@@ -57,7 +57,7 @@ fn i8_a_drain_gives_each_changed_task_once_with_its_newest_status_and_what_becam
     assert_eq!(one(&mut changes), Change { status: last, kind: gone, is_new: false });
     assert_eq!(drained(&mut changes), []);
 
-    // All of a life between two drains.
+    // A whole life between two drains.
     let mut brief = running(&store);
     brief.fail(FailureReason::Error, ()).unwrap();
     let change = one(&mut changes);
@@ -101,7 +101,8 @@ fn i8_every_way_to_go_is_told() {
     }
 }
 
-// The keeper's first sample of a task told of it even if nothing had changed since the transition.
+// Regression: the keeper's first sample of a task reported it even if nothing had changed since the
+// transition.
 #[test]
 fn i8_what_was_told_is_not_told_again() {
     let (store, clock) = store(16);
@@ -131,7 +132,7 @@ fn i8_what_was_told_is_not_told_again() {
             tick(&store, &clock);
             one(&mut changes);
             is_quiet(&mut changes);
-            // Progress that is told with a transition is not told again, either.
+            // Progress that is reported with a transition is not reported again, either.
             task.advance(1).unwrap();
             task.set_message("further").unwrap();
             assert_eq!(one(&mut changes).status.done() % 2, 0);
@@ -197,7 +198,7 @@ fn i8_progress_that_was_silent_when_the_reader_came_is_told() {
     let mut changes = store.changes().unwrap();
     let listed = store.list(&Filter::new()).unwrap().tasks[0].status();
     assert_eq!(listed.done(), 1);
-    // Nobody observed the task when it noted its progress in this tick, so this one is not noted …
+    // The task was not observed when it noted its progress in this tick, so this progress is not noted …
     task.advance(1).unwrap();
     assert_eq!(drained(&mut changes), []);
     tick(&store, &clock);
@@ -222,7 +223,7 @@ fn i8_a_million_updates_are_one_record_a_task_and_drain() {
         records += all.len();
     }
     assert_eq!(records, 10_000, "for 1,000,000 updates");
-    // Only what changes is told.
+    // Only what changes is reported.
     tasks[7].advance(1).unwrap();
     tick(&store, &clock);
     assert_eq!(one(&mut changes).status.id(), tasks[7].id());
@@ -258,7 +259,7 @@ fn i8_a_blocking_an_async_and_a_try_form() {
         let Drained::Changes(all) = smol::block_on(changes.drain()) else { panic!("it has kept up") };
         assert_eq!(all[0].status.state(), State::Running);
 
-        // Whether it comes before or after, the reader gets it.
+        // Whether the change comes before the wait or after it, the reader gets it.
         for _ in 0..1_000 {
             let reader = thread::spawn(move || {
                 let Drained::Changes(all) = changes.drain_blocking() else { panic!("it has kept up") };
@@ -290,7 +291,7 @@ fn i8_a_change_at_the_very_moment_of_looking_wakes_the_reader() {
         for _ in 0..20_000 {
             task.set_message("a change").unwrap();
             let now = status(&store, &task).version();
-            // Of a change that was drained between its word and its note the reader is told twice.
+            // A change that is drained between the store of its word and its note is reported twice.
             while told.recv().unwrap() != Some(now) {}
         }
         drop(told);
@@ -325,7 +326,7 @@ fn i8_a_drain_can_be_dropped_without_loss() {
     assert_eq!(bell.held(), 1);
     task.start().unwrap();
     assert_eq!(bell.rung(), 1);
-    drop(drain); // It was woken, but has not looked.
+    drop(drain); // It was woken, but not polled.
     assert_eq!(bell.held(), 0);
     assert_eq!(one(&mut changes).status.state(), State::Running);
 
@@ -333,9 +334,9 @@ fn i8_a_drain_can_be_dropped_without_loss() {
     assert!(bell.poll(&mut drain).is_pending());
     drop(drain);
     task.block().unwrap();
-    assert_eq!((bell.rung(), bell.held()), (0, 0), "nobody is asleep");
+    assert_eq!((bell.rung(), bell.held()), (0, 0), "no reader sleeps");
 
-    // Even if it is forgotten: the next change, or the reader's end, lets go of it.
+    // Even if the future is forgotten: the next change, or the reader's end, drops its waker.
     drop(changes.try_drain());
     let mut drain = changes.drain();
     assert!(bell.poll(&mut drain).is_pending());
@@ -358,7 +359,7 @@ fn i8_a_reader_that_fell_behind_is_told_once_and_others_are_not() {
     }
     let bell = Bell::new();
     assert!(matches!(bell.poll(&mut slow.drain()), Poll::Ready(Drained::Resync)));
-    assert_eq!(drained(&mut slow), [], "told once, and from here on it has everything");
+    assert_eq!(drained(&mut slow), [], "reported once, and nothing is missing from here on");
     tasks[0].start().unwrap();
     assert_eq!(one(&mut slow).status.id(), tasks[0].id());
     assert_eq!(one(&mut quick).status.id(), tasks[0].id());
@@ -413,7 +414,7 @@ fn i8_a_clients_id_that_is_used_again_is_two_tasks_and_versions_tell_them_apart(
     assert_eq!((newest.status, newest.kind), (status(&store, &second), ChangeKind::New));
 }
 
-/// What a reader knows of the store, from lists and drains alone.
+/// A reader's view of the store, from lists and drains alone.
 #[derive(Default)]
 struct Mirror {
     tasks: HashMap<TaskId, Status>,
@@ -437,7 +438,7 @@ impl Mirror {
         }
     }
 
-    /// What it knows, without the time of the last progress, which is noted a moment after the progress.
+    /// Its view, without the time of the last progress, which is recorded a moment after the progress.
     fn versions(&self) -> HashMap<TaskId, Version> {
         self.tasks.iter().map(|(id, status)| (*id, status.version())).collect()
     }
@@ -471,8 +472,8 @@ impl Mirror {
     }
 }
 
-/// Mirrors the store until it has seen the last task of all, which has a total of [`LAST`]. A slow reader
-/// pauses after each drain.
+/// Mirrors the store until the last task, which has a total of [`LAST`], is seen. A slow reader pauses after
+/// each drain.
 fn mirror(store: &Store, start: &Barrier, pause: usize) -> Mirror {
     let mut changes = store.changes().unwrap();
     let mut mirror = Mirror::default();
@@ -488,7 +489,7 @@ fn mirror(store: &Store, start: &Barrier, pause: usize) -> Mirror {
     mirror
 }
 
-/// Makes tasks and works on them. A third goes on, a third has ended, and a third is removed.
+/// Creates tasks and works on them. In the end a third is live, a third has ended, and a third is removed.
 fn work(store: &Store, start: &Barrier) -> Vec<Task> {
     start.wait();
     let work_on = |number| {
@@ -509,7 +510,7 @@ const WORKERS: usize = 2;
 const TASKS: usize = 3_000;
 const LAST: u64 = 999;
 
-/// Workers work while readers mirror the store, some of which fall behind; in the end all agree.
+/// Workers work while readers mirror the store. Some readers fall behind; in the end all agree.
 fn mirrors(feed_limit: usize, pauses: &'static [usize]) -> Vec<Mirror> {
     comes_to_an_end(move || {
         let builder = Store::builder().capacity(2 * WORKERS * TASKS).retain(Retention::forever());
@@ -522,7 +523,7 @@ fn mirrors(feed_limit: usize, pauses: &'static [usize]) -> Vec<Mirror> {
                 pauses.iter().map(|pause| scope.spawn(|| mirror(store, start, *pause))).collect();
             let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(|| work(store, start))).collect();
             let tasks: Vec<Task> = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
-            // Whatever was silent is sampled by now, and then comes the last.
+            // All unreported progress is sampled by this tick; then the last task is created.
             store.tick();
             store.tick();
             let _last = store.create(NewTask::new("test").total(LAST)).unwrap();
@@ -531,7 +532,7 @@ fn mirrors(feed_limit: usize, pauses: &'static [usize]) -> Vec<Mirror> {
             truth.list(store);
             for mirror in &mirrors {
                 assert_eq!(mirror.versions(), truth.versions());
-                // Who has listed anew has not been told of what was gone by then.
+                // A reader that listed again was not told of the tasks that were gone by then.
                 let gone = tasks.iter().filter(|task| task.status().is_none());
                 let untold = gone.filter(|task| !mirror.gone.contains_key(&task.id())).count();
                 assert!(mirror.resyncs > 0 || untold == 0, "{untold} removals were lost");
@@ -551,7 +552,7 @@ fn i8_the_feed_and_one_list_at_its_beginning_miss_nothing() {
 #[test]
 fn i8_after_a_resync_a_list_and_the_feed_miss_nothing() {
     let mirrors = mirrors(64, &[0, 2_000]);
-    assert!(mirrors.iter().any(|mirror| mirror.resyncs > 0), "nobody fell behind");
+    assert!(mirrors.iter().any(|mirror| mirror.resyncs > 0), "no reader fell behind");
 }
 
 #[test]

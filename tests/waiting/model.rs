@@ -1,5 +1,5 @@
-//! Random histories of a few tasks, with waiters and readers who come and look at random moments, against
-//! what ought to be told of them.
+//! Random histories of a few tasks, with waiters and readers that are created and polled at random moments,
+//! compared with what should be reported to them.
 
 use std::collections::HashMap;
 use std::task::Poll;
@@ -16,17 +16,17 @@ const TASKS: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Makes the task, if there is none at this place. The first place has a client's id.
+    /// Creates the task, if there is none at this index. The task at the first index has a client's id.
     Create(usize),
-    /// Tries one of the changes that are told at once.
+    /// Tries one of the changes that are reported at once.
     Change(usize, Change),
     Advance(usize),
     Tick,
-    /// A waiter comes for the task, of each kind; or looks.
+    /// Creates waiters for the task, one of each kind; or polls them, or forgets them.
     Watch(usize),
     Look(usize),
     Forget(usize),
-    /// A reader of the feed comes, or drains what there is, or sleeps until there is something.
+    /// Creates a reader of the feed; or drains it, or waits until there is a change.
     Read,
     Drain(usize),
     Sleep(usize),
@@ -68,9 +68,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One task's waiters of every kind, each of which may have been left pending, and so is owed a call.
+/// One task's waiters of every kind. Each of them may have been left pending, and then expects a wake-up.
 struct Waiters {
-    /// Which task of all it is: a client's id alone does not tell.
+    /// The number of the task: a client's id alone does not identify it.
     life: usize,
     watch: (Watch, Bell, Option<Status>),
     wait: (Wait, Bell, Option<Status>),
@@ -78,7 +78,7 @@ struct Waiters {
     asleep: bool,
 }
 
-/// What a step has told waiters of.
+/// The change in a step, as far as waiters are told of it.
 #[derive(Clone, Copy)]
 enum Told {
     Nothing,
@@ -104,7 +104,7 @@ struct World {
     store: Store,
     clock: ManualClock,
     places: Vec<Place>,
-    /// The terminal status of each life that has ended.
+    /// The terminal status of each task that has ended.
     ends: HashMap<usize, Status>,
     lives: usize,
     waiters: Vec<Waiters>,
@@ -125,7 +125,7 @@ impl World {
         }
     }
 
-    /// The status of this life, if it is in the store.
+    /// The status of this task, if it is in the store.
     fn now(&self, life: usize) -> Option<Status> {
         let place = self.places.iter().find(|place| place.life == life)?;
         self.store.get(place.id?)
@@ -138,7 +138,7 @@ impl World {
             Step::Advance(at) => {
                 let counted = self.places[at].task.as_mut().is_some_and(|task| task.advance(1).is_ok());
                 let rung = self.rung();
-                assert!(!counted || rung.is_empty(), "an increment woke somebody");
+                assert!(!counted || rung.is_empty(), "an increment woke a waiter");
             }
             Step::Tick => {
                 tick(&self.store, &self.clock);
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// Who is called. A call settles what they are owed.
+    /// Which waiters were woken. Those expect no wake-up any more.
     fn rung(&mut self) -> Vec<usize> {
         let mut rung = Vec::new();
         for (number, waiters) in self.waiters.iter().enumerate() {
@@ -218,7 +218,7 @@ impl World {
         rung
     }
 
-    /// Checks that of those who sleep exactly those are called who are owed it for what was just done.
+    /// Checks that of the pending waiters exactly those were woken that this change concerns.
     fn settle(&mut self, told: Told) {
         for at in 0..self.waiters.len() {
             let waiters = &self.waiters[at];
@@ -261,7 +261,7 @@ impl World {
         self.waiters.push(waiters);
     }
 
-    /// One of the waiters looks, until it has nothing more to see.
+    /// Polls one of the waiters until nothing is left to read.
     fn look(&mut self, which: usize) {
         if self.waiters.is_empty() {
             return;
@@ -301,7 +301,7 @@ impl World {
             Poll::Ready(Err(_)) => assert!(now.is_none() && end.is_some_and(|end| end.version() == *seen)),
             Poll::Pending => assert_eq!(now.map(|now| now.version()), Some(*seen)),
         }
-        // Who has seen all there is waits for what comes next; the others have nothing to wait for.
+        // A waiter that has seen everything waits for the next change; the others have nothing to wait for.
         if let (None, Some(now)) = (end, now) {
             let place = self.places.iter().find(|place| place.life == waiters.life);
             let id = place.and_then(|place| place.id).unwrap();
@@ -328,7 +328,7 @@ impl World {
         }
     }
 
-    /// One of the readers drains the feed; or all that is told at a tick, which is then all there is.
+    /// Drains one of the readers; or reads what is reported at a tick, which is then all there is.
     fn drain(&mut self, which: usize, sleep: bool) {
         if self.readers.is_empty() {
             return;
@@ -359,7 +359,7 @@ impl World {
         if sleep {
             assert_eq!(reader.mirror, list, "the feed has missed something");
             let mut drain = reader.changes.drain();
-            assert!(reader.bell.poll(&mut drain).is_pending(), "something is told twice");
+            assert!(reader.bell.poll(&mut drain).is_pending(), "a change is reported twice");
             std::mem::forget(drain);
             reader.bell.rung();
             reader.asleep = true;
@@ -385,7 +385,7 @@ proptest! {
         for step in steps {
             world.take(step);
         }
-        // In the end all looks are taken.
+        // In the end all waiters are polled.
         while !world.waiters.is_empty() {
             for at in 0..TASKS {
                 world.change(at, Change::Vanish);

@@ -1,4 +1,4 @@
-//! The same work on several executors: nothing here needs to know which one it runs on.
+//! The same work on several executors: no code here depends on the executor that it runs on.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -15,7 +15,7 @@ use crate::support::comes_to_an_end;
 const TASKS: u64 = 50;
 const STEPS: u64 = 20;
 
-/// What it takes to give others a turn.
+/// Yields to other futures once.
 async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(|context| {
@@ -28,7 +28,7 @@ async fn yield_now() {
     .await;
 }
 
-/// Works until it is done or cancelled; says how far it came.
+/// Works until it is done or cancelled; returns its count.
 async fn work(mut task: Task) -> u64 {
     task.start().unwrap();
     let mut cancelled = task.cancelled();
@@ -42,7 +42,7 @@ async fn work(mut task: Task) -> u64 {
             () = yield_now() => task.advance(1).unwrap(),
         }
     }
-    // Those who are going to be cancelled have nothing more to do, but do not end by themselves.
+    // A task that is going to be cancelled has nothing more to do, but does not end by itself.
     if task.status().unwrap().total() == Some(STEPS) {
         task.succeed(()).unwrap();
     } else {
@@ -75,7 +75,7 @@ async fn read(mut changes: Changes) -> u64 {
     ended
 }
 
-/// Runs all of that on an executor that `spawn` gives futures to.
+/// Runs all of that on an executor, to which `spawn` passes futures.
 async fn scenario(spawn: impl Fn(Pin<Box<dyn Future<Output = ()> + Send>>)) {
     let keeper = KeeperMode::Thread { tick: Duration::from_millis(1) };
     let store = Store::builder().capacity(64).keeper(keeper).build().unwrap();
@@ -144,7 +144,7 @@ fn i6_i8_on_a_local_executor() {
     });
 }
 
-/// An executor of a few lines: a queue of those who have been woken.
+/// An executor of a few lines: a queue of the futures that have been woken.
 struct Spawned {
     future: std::sync::Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
     queue: Sender<Arc<Spawned>>,
@@ -183,7 +183,7 @@ fn i6_i8_on_a_bare_executor() {
     comes_to_an_end(|| {
         let (queue, woken) = channel::<Arc<Spawned>>();
         let (rouse, roused) = channel();
-        // The spawned ones go through the same queue as the one that is run to its end.
+        // The spawned futures go through the same queue as the main one.
         let forward = rouse.clone();
         std::thread::spawn(move || woken.iter().try_for_each(|spawned| forward.send(Some(spawned))));
         let mut work = pin!(scenario(|future| {
@@ -196,7 +196,7 @@ fn i6_i8_on_a_bare_executor() {
             if work.as_mut().poll(&mut context).is_ready() {
                 break;
             }
-            // Whoever is called is polled; and nobody else, so that a lost call would hang here.
+            // Only a future that was woken is polled, so a lost wake-up would hang here.
             while let Some(spawned) = roused.recv().unwrap() {
                 spawned.run();
             }

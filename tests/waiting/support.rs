@@ -12,10 +12,11 @@ use std::time::Duration;
 use futures_util::Stream;
 use inflight::{KeeperMode, ManualClock, NewTask, Retention, Status, Store, StoreBuilder, Task, Watch};
 
-/// A tick of the keeper's, as these tests have it.
+/// The time between two ticks in these tests.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
-/// A builder for a store without a keeper, whose time is `clock`'s, and which keeps what has ended.
+/// A builder for a store without a keeper thread. The store takes its time from `clock`, and keeps ended
+/// tasks.
 pub(crate) fn builder(capacity: usize, clock: &ManualClock) -> StoreBuilder {
     Store::builder()
         .capacity(capacity)
@@ -24,13 +25,13 @@ pub(crate) fn builder(capacity: usize, clock: &ManualClock) -> StoreBuilder {
         .retain(Retention::forever())
 }
 
-/// A store as of [`builder`], and its clock.
+/// A store built by [`builder`], and its clock.
 pub(crate) fn store(capacity: usize) -> (Store, ManualClock) {
     let clock = ManualClock::new();
     (builder(capacity, &clock).build().unwrap(), clock)
 }
 
-/// Lets the time of one tick pass, and ticks.
+/// Advances the clock by the time of one tick, and ticks.
 pub(crate) fn tick(store: &Store, clock: &ManualClock) {
     clock.advance(TICK);
     store.tick();
@@ -78,12 +79,12 @@ impl Bell {
         Self { waker: Waker::from(Arc::clone(&count)), count }
     }
 
-    /// How often it has been called since the last time that this was asked.
+    /// How often it has been called since the last call of this method.
     pub(crate) fn rung(&self) -> usize {
         self.count.0.swap(0, Ordering::SeqCst)
     }
 
-    /// How many clones of the waker there are beside this one.
+    /// How many clones of the waker there are besides this one.
     pub(crate) fn held(&self) -> usize {
         Arc::strong_count(&self.count) - 2
     }
@@ -97,7 +98,7 @@ impl Bell {
     }
 }
 
-/// Runs `work`, which might hang if the code were wrong, and fails if it does not come to an end.
+/// Runs `work`, which might hang if the code were wrong, and fails if it does not return.
 pub(crate) fn comes_to_an_end<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, waits) = mpsc::channel();
     let worker = thread::spawn(move || done.send(work()));

@@ -16,7 +16,7 @@ use inflight::{
 
 use crate::support::{Bell, TICK, builder, comes_to_an_end, ended, pending, running, status, store, tick};
 
-/// Every way in which a task can end, and how it has ended then.
+/// Every way in which a task can end, and the state and reason that it then has.
 type End = (fn(&Store, &ManualClock, Task), State, Option<FailureReason>);
 
 const ENDS: [End; 9] = [
@@ -108,7 +108,7 @@ fn i6_a_wait_for_what_has_ended_resolves_at_the_first_poll() {
     assert_eq!(bell.held(), 0);
 }
 
-/// Every way in which a terminal task can go, and what is told of it.
+/// Every way in which a terminal task can be removed, and the reason that is reported.
 type Going = (fn(&Store, &ManualClock, TaskId), GoneReason);
 
 const GOINGS: [Going; 4] = [
@@ -126,7 +126,7 @@ const GOINGS: [Going; 4] = [
         GoneReason::Expired,
     ),
     (
-        // Of failures one is kept: the one that comes last.
+        // One failure is kept: the latest.
         |store, _, _| {
             drop(running(store));
             store.tick();
@@ -142,14 +142,14 @@ const GOINGS: [Going; 4] = [
     ),
 ];
 
-/// A store that lets go of failures after 100 s, and when there is more than one.
+/// A store that removes failures after 100 s, and when there is more than one.
 fn forgetful() -> (Store, ManualClock) {
     let clock = ManualClock::new();
     let retention = Retention::forever().failed_for(Duration::from_secs(100)).at_most_failed(1);
     (builder(16, &clock).retain(retention).build().unwrap(), clock)
 }
 
-/// A failed task; the last way of going is by a time to live of its own.
+/// A failed task; the last way of removal is by a time to live of its own.
 fn failed(store: &Store, going: usize) -> Task {
     let new = NewTask::new("test");
     let new = if going == 3 { new.ttl(Duration::from_secs(20)) } else { new };
@@ -175,7 +175,7 @@ fn i6_who_has_seen_the_end_is_woken_by_the_removal_and_told_why() {
         let gone = Absent::Gone(Some(why));
         assert_eq!(bell.poll(&mut changed), Poll::Ready(Err(gone)));
 
-        // Who comes later is told the same, in every form, while the line is not used again.
+        // A later call returns the same, in every form, while the line is not used again.
         assert_eq!(bell.poll(&mut store.wait(id)), Poll::Ready(Err(gone)));
         let timed = bell.poll(&mut store.wait_timeout(id, TICK));
         assert_eq!(timed, Poll::Ready(Err(WaitError::Absent(gone))));
@@ -205,7 +205,7 @@ fn i6_an_end_is_told_even_if_the_task_is_gone_before_the_next_poll() {
         go(&store, &clock, id);
         assert_eq!(store.get(id), None);
         drop(task);
-        // Even if another task lives where it lived.
+        // Even if another task uses its line.
         let _tenants: Vec<Task> = (0..8).map(|_| pending(&store)).collect();
         assert_eq!(bell.poll(&mut polled), Poll::Ready(Ok(last)));
         assert_eq!(bell.poll(&mut never_polled), Poll::Ready(Ok(last)));
@@ -276,10 +276,10 @@ fn i6_advance_wakes_nobody_and_the_next_tick_everybody_who_wants_progress() {
         }
         assert_eq!(bell.rung(), 0, "increments are silent");
         tick(&store, &clock);
-        assert_eq!(bell.rung(), 1, "the one who waits for changes");
+        assert_eq!(bell.rung(), 1, "the one that waits for changes");
         let Poll::Ready(Ok(now)) = bell.poll(&mut changed) else { panic!("it has changed") };
         assert_eq!(now.done(), round * 100_000);
-        // Quiet ticks, after which the keeper does not look any more.
+        // Quiet ticks, after which the keeper does not sample the task any more.
         for _ in 0..4 {
             tick(&store, &clock);
         }
@@ -292,7 +292,8 @@ fn i6_progress_is_sampled_whoever_adds_and_whenever_the_waiter_came() {
     let task = running(&store).share();
     let bell = Bell::new();
     for round in 0..4 {
-        // Quiet for a while, or not; an increment in this tick before the waiter comes, or none.
+        // Quiet for some ticks, or for none; with or without an increment in this tick before the waiter is
+        // created.
         for _ in 0..round {
             tick(&store, &clock);
         }
@@ -357,7 +358,7 @@ fn i6_a_time_out_comes_at_the_first_tick_after_it_and_not_before() {
     };
     assert_eq!(last, status(&store, &task));
     assert_eq!(error.to_string(), "the task is still running");
-    // The future can be asked again, and an end is then still told.
+    // The future can be polled again, and still returns the end.
     assert_eq!(bell.poll(&mut timed), Poll::Ready(Err(WaitError::TimedOut(last))));
     task.succeed(()).unwrap();
     assert_eq!(bell.poll(&mut timed), Poll::Ready(Ok(status(&store, &task))));
@@ -470,7 +471,7 @@ fn i6_a_keeper_of_its_own_samples_and_times_out() {
         task.advance(1).unwrap();
         let changed = smol::block_on(store.changed_since(task.id(), seen)).unwrap();
         assert_eq!(changed.done(), 1);
-        // This one only the keeper can end: nobody else does anything.
+        // Only the keeper can end this wait: nothing else happens.
         let waited = smol::block_on(store.wait_timeout(task.id(), 5 * tick));
         assert_eq!(waited, Err(WaitError::TimedOut(changed)));
         let waits = store.changed_since(task.id(), changed.version());
@@ -496,13 +497,13 @@ fn i6_a_change_at_the_very_moment_of_looking_wakes() {
                 }
             }
         });
-        // The next change is made as soon as the last was seen, and so just when the waiter goes to sleep.
-        // Were its call lost, nothing would ever wake it, and this would hang.
+        // The next change is made as soon as the last one was seen, so just when the waiter goes to sleep. If
+        // its wake-up were lost, nothing would ever wake it, and this test would hang.
         for change in 1..=CHANGES {
             let mut looks = 0_u64;
             while seen.load(Ordering::Acquire) < change {
                 looks += 1;
-                // For the sake of a machine with one core.
+                // For machines with one core.
                 if looks.is_multiple_of(1_000) { thread::yield_now() } else { spin_loop() }
             }
             task.set_message("a change").unwrap();

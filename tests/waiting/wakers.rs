@@ -1,4 +1,4 @@
-//! What a waker may do to others, and what is left of one.
+//! Effects of a waker on others, and that no waker is kept.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +13,7 @@ use inflight::{
 
 use crate::support::{Bell, builder, comes_to_an_end, pending, running, status, store, tick};
 
-/// A waker that panics, with something that panics again when it is dropped.
+/// A waker that panics, with a payload that panics again when it is dropped.
 struct Bomb;
 
 struct Shrapnel;
@@ -102,7 +102,7 @@ fn i6_the_keepers_thread_survives_a_waker_that_panics() {
         let task = running(&store);
         let mut timed = store.wait_timeout(task.id(), tick);
         let bomb = Waker::from(Arc::new(Bomb));
-        // Only the keeper wakes this one, and then the bomb has gone off.
+        // Only the keeper wakes this one, and then the bomb has panicked.
         if poll_with(&bomb, &mut timed).is_pending() {
             for _ in 0..3 {
                 let waited = smol::block_on(store.wait_timeout(task.id(), 3 * tick));
@@ -112,7 +112,7 @@ fn i6_the_keepers_thread_survives_a_waker_that_panics() {
     });
 }
 
-/// A waker that uses the store in every way, when it is called and when it is dropped.
+/// A waker that uses the store in every way, both when it is called and when it is dropped.
 struct Meddler {
     store: Store,
     victim: Mutex<Vec<Box<dyn std::any::Any + Send>>>,
@@ -161,7 +161,7 @@ impl Drop for Meddler {
     }
 }
 
-/// What wakes somebody: on a store that lets go of failures at the next tick.
+/// A way to wake a waiter, on a store that removes failures at the next tick.
 type Waking = (&'static str, fn(&Store, &ManualClock, Task));
 
 const WAKINGS: [Waking; 9] = [
@@ -224,7 +224,7 @@ fn i6_wakers_run_outside_every_lock() {
             let mut drain = reader.drain();
             assert!(poll_with(&Waker::from(Arc::clone(&five)), &mut drain).is_pending());
             std::mem::forget(drain);
-            // Each waker owns its waiter: what a task on an executor does.
+            // Each waker owns its waiter, as a task on an executor does.
             one.victim.lock().unwrap().push(Box::new(wait));
             two.victim.lock().unwrap().push(Box::new(timed));
             three.victim.lock().unwrap().push(Box::new(changed));
@@ -235,16 +235,16 @@ fn i6_wakers_run_outside_every_lock() {
             wake(&store, &clock, task);
             meddled.load(Ordering::SeqCst)
         });
-        assert!(meddled > 0, "{what} woke nobody");
+        assert!(meddled > 0, "{what} woke no waiter");
     }
 }
 
-/// What drops a waker that was left, without calling it.
+/// A way to drop a registered waker without calling it.
 type Dropping = (&'static str, fn(Wait));
 
 const DROPPINGS: [Dropping; 2] = [
     ("another waker", |mut wait| assert!(poll_with(Waker::noop(), &mut wait).is_pending())),
-    ("the last waiter that goes", drop),
+    ("the last waiter is dropped", drop),
 ];
 
 #[test]
@@ -284,7 +284,7 @@ fn i6_a_waker_that_is_replaced_is_dropped_and_not_called() {
         assert_eq!((old.held(), new.held()), (0, 3));
         task.succeed(()).unwrap();
         assert_eq!((old.rung(), new.rung()), (0, 3));
-        assert_eq!((old.held(), new.held()), (0, 0), "who has been woken is not kept");
+        assert_eq!((old.held(), new.held()), (0, 0), "a waker that was called is not kept");
     }
 }
 
@@ -321,7 +321,7 @@ fn i6_a_waiter_that_is_dropped_is_not_kept_and_others_stay() {
 #[test]
 fn i6_a_future_can_be_dropped_at_every_await() {
     let (store, clock) = store(64);
-    // What it awaits, one after the other; the test drops it after each number of steps.
+    // What the future awaits, step by step; the test drops it after each number of steps.
     for steps in 0..7 {
         let task = Arc::new(Mutex::new(running(&store)));
         let id = task.lock().unwrap().id();
@@ -399,7 +399,7 @@ fn i6_a_forgotten_waiter_leaves_nothing_when_the_task_is_gone() {
         let _ = store.remove(id).unwrap();
         assert_eq!(bell.held(), 0, "from the removal on");
         drop(task);
-        // The keeper looks at its list once more, and the line is free for the next round.
+        // The keeper reads its list once more, and the line is free for the next round.
         tick(&store, &clock);
     }
 }

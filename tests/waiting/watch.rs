@@ -18,7 +18,7 @@ fn item(bell: &Bell, watch: &mut Watch) -> Status {
     }
 }
 
-/// The stream ends, and goes on having ended.
+/// The stream ends, and stays ended.
 fn is_over(bell: &Bell, watch: &mut Watch) {
     for _ in 0..2 {
         assert_eq!(bell.next(watch), Poll::Ready(None));
@@ -35,7 +35,7 @@ fn i5_a_watch_starts_with_the_present_and_gives_each_version_once() {
     let mut watch = store.watch(task.id());
     assert_eq!(item(&bell, &mut watch), status(&store, &task), "the present one");
     for _ in 0..3 {
-        assert_eq!(bell.next(&mut watch), Poll::Pending, "no version comes twice");
+        assert_eq!(bell.next(&mut watch), Poll::Pending, "no version is returned twice");
         tick(&store, &clock);
     }
     assert_eq!(bell.rung(), 0, "nothing has changed");
@@ -68,13 +68,13 @@ fn i6_a_watch_may_skip_progress_but_sees_it_within_a_tick() {
     assert_eq!(item(&bell, &mut watch).done(), 0);
     for round in 1..=10 {
         assert_eq!(bell.next(&mut watch), Poll::Pending);
-        // So many quiet ticks that the keeper does not look at the task any more, or too few.
+        // So many quiet ticks that the keeper does not sample the task any more, or fewer.
         (0..round % 6).for_each(|_| tick(&store, &clock));
         assert_eq!(bell.rung(), 0);
         for _ in 0..1_000 {
             task.advance(1).unwrap();
         }
-        assert_eq!(bell.rung(), 0, "increments wake nobody");
+        assert_eq!(bell.rung(), 0, "increments wake no waiter");
         tick(&store, &clock);
         assert_eq!(bell.rung(), 1, "round {round}");
         assert_eq!(item(&bell, &mut watch).done(), round * 1_000, "a thousand versions are one");
@@ -96,8 +96,8 @@ fn i5_a_retry_does_not_look_like_going_back() {
     assert!(after.version() > before.version());
 }
 
-// A stream held no seat between its first status and the next poll, so that an end and a removal in
-// between went unseen.
+// Regression: a stream was not registered between its first status and the next poll, so an end and a removal
+// in between were not seen.
 #[test]
 fn i6_a_watch_never_skips_the_end_however_late_it_looks() {
     for polls in 0..3 {
@@ -107,7 +107,7 @@ fn i6_a_watch_never_skips_the_end_however_late_it_looks() {
         let bell = Bell::new();
         let mut watch = store.watch(id);
         for _ in 0..polls {
-            // The first gives the present status, the second leaves a waker.
+            // The first poll returns the present status, the second leaves a waker.
             let _ = bell.next(&mut watch);
         }
         task.fail(FailureReason::Error, "the error").unwrap();
@@ -133,7 +133,7 @@ fn i6_a_watch_of_what_has_ended_is_one_status_long() {
     let mut watch = store.watch(task.id());
     assert_eq!(item(&bell, &mut watch), status(&store, &task));
     is_over(&bell, &mut watch);
-    // Even if it was removed before the first look.
+    // Even if the task was removed before the first poll.
     let mut watch = store.watch(task.id());
     let last = status(&store, &task);
     let _ = store.remove(task.id()).unwrap();
@@ -173,13 +173,13 @@ fn i7_a_watch_stays_with_its_task_when_the_clients_id_is_used_again() {
     is_over(&bell, &mut watch);
 }
 
-/// What all versions of a task begin with: another for each use of a client's id.
+/// The first part of all versions of a task: it differs for each use of a client's id.
 fn epoch(status: &Status) -> String {
     let version = status.version().to_string();
     version.split('-').next().map(str::to_owned).unwrap()
 }
 
-/// Takes the whole stream, and checks it as it goes. Gives how many statuses it had, and the last.
+/// Reads the whole stream, and checks it. Returns how many statuses there were, and the last one.
 async fn follow(watch: &mut Watch) -> (usize, Option<Status>) {
     let (mut seen, mut count) = (None::<Status>, 0);
     while let Some(status) = watch.next().await {
@@ -196,7 +196,7 @@ async fn follow(watch: &mut Watch) -> (usize, Option<Status>) {
 #[test]
 fn i5_i6_every_watch_sees_the_end_while_workers_work_and_tasks_go() {
     comes_to_an_end(|| {
-        // Room enough for tasks that the keeper still looks at: they are free at the tick after.
+        // Enough capacity for tasks that the keeper still holds: they are free at the next tick.
         let store = Store::builder().capacity(1_000).build().unwrap();
         for round in 0..1_000 {
             let mut task = pending(&store);
@@ -252,7 +252,8 @@ fn i5_i7_a_watch_stays_with_one_task_while_its_id_is_used_again_and_again() {
                     while !is_over.load(Ordering::Acquire) {
                         let mut watch = store.watch(id);
                         let (count, last) = smol::block_on(follow(&mut watch));
-                        // Either there was none, or it was followed to its end. (The first one fails.)
+                        // Either the stream was empty, or it was followed to its end. (The first watch
+                        // fails.)
                         assert_eq!(last.map(|last| last.is_terminal()), (count > 0).then_some(true));
                         assert_eq!(watch.absent().is_none(), count > 0);
                         let waited = store.wait_blocking(id);

@@ -33,7 +33,7 @@ models![
     i4_what_was_done_before_a_raise_is_seen_with_it,
 ];
 
-/// I3. Two handles of one task race to end it: one wins, and the other is told how.
+/// I3. Two handles of one task race to end it: one wins, and the other is told how it ended.
 fn i3_two_end_a_task() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
@@ -48,8 +48,8 @@ fn i3_two_end_a_task() {
     }
 }
 
-/// I3. Three race to end a task, while a fourth polls: exactly one wins, and what the poller sees of the
-/// end is what that one made of it.
+/// I3. Three handles race to end a task, while a fourth thread polls: exactly one wins, and the poller sees
+/// only the winner's end.
 fn i3_three_end_a_task() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
@@ -168,7 +168,7 @@ fn i3_a_retry_against_the_end() {
     }
 }
 
-/// I3. Two cancel a pending task at once: one does, the other finds it cancelled.
+/// I3. Two threads cancel a pending task at once: one succeeds, the other finds it cancelled.
 fn i3_two_cancel_what_is_pending() {
     let (store, _clock) = store(1);
     let task = create(&store);
@@ -189,8 +189,8 @@ fn i3_two_cancel_what_is_pending() {
     }
 }
 
-/// I4. An addition races with the end: it counts if and only if its writer is told so, and a status that
-/// says that the task has ended never changes.
+/// I4. An addition races with the end: it counts if and only if its writer is told so, and a terminal status
+/// never changes.
 fn i4_an_addition_against_the_end() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
@@ -203,7 +203,8 @@ fn i4_an_addition_against_the_end() {
     assert_eq!(ended.done(), u64::from(added));
 }
 
-/// I4. Two add while a third ends the task: the sum is of those that were told that they counted.
+/// I4. Two threads add while a third ends the task: the sum consists of the additions that were reported as
+/// counted.
 fn i4_two_additions_against_the_end() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
@@ -218,8 +219,8 @@ fn i4_two_additions_against_the_end() {
     assert_eq!((ended.done(), store.get(id).unwrap()), (added, ended));
 }
 
-/// I4, I3. An addition races with a retry: once its writer has seen that the task is pending again, it is
-/// refused, since the next start would take it away.
+/// I4, I3. An addition races with a retry: once its writer has seen that the task is pending again, the
+/// addition is refused, since the next start would discard it.
 fn i4_an_addition_against_a_retry() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
@@ -231,7 +232,7 @@ fn i4_an_addition_against_a_retry() {
     assert_eq!(task.status().unwrap().done(), 0);
 }
 
-/// I4. Two raise the count, to different values, while a third ends the task.
+/// I4. Two threads raise the count, to different values, while a third ends the task.
 fn i4_a_raise_against_the_end() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
@@ -246,7 +247,7 @@ fn i4_a_raise_against_the_end() {
     assert_eq!((Some(ended.done()), store.get(id).unwrap()), (raised.into_iter().max(), ended));
 }
 
-/// I4. An addition so large that it is exchanged races with a small one and with the end.
+/// I4. An addition so large that it needs an exchange races with a small one and with the end.
 fn i4_a_large_addition_against_the_end() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
@@ -261,7 +262,7 @@ fn i4_a_large_addition_against_the_end() {
     assert_eq!((ended.done(), store.get(id).unwrap()), (added, ended));
 }
 
-/// I4. Progress is noted with a new time while the task ends: the time of the end stays.
+/// I4. Progress is recorded with a new time while the task ends: the time of the end stays.
 fn i4_a_time_of_progress_against_the_end() {
     let (store, clock) = store(1);
     let task = running(&store).share();
@@ -319,7 +320,7 @@ fn i4_a_total_against_the_end() {
     assert!(!seen.is_terminal() || seen == after);
 }
 
-/// I4. Whoever polls `Succeeded` can read the result, and whoever polls `Failed` the error.
+/// I4. A thread that polls `Succeeded` can read the result, and one that polls `Failed` can read the error.
 fn i4_the_result_is_there_with_the_state() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
@@ -341,7 +342,7 @@ fn i4_the_result_is_there_with_the_state() {
     }
 }
 
-/// I4. Two polls race with the end at a later time, and with an addition: once the first has seen the
+/// I4. Two polls race with the end at a later time, and with an addition: once the first poll has seen the
 /// end, the second sees the very same status.
 fn i4_what_is_terminal_stays_as_it_is() {
     let (store, clock) = store(1);
@@ -363,8 +364,8 @@ fn i4_what_is_terminal_stays_as_it_is() {
     assert_eq!(after.done(), u64::from(added));
 }
 
-/// I4. A pending task of a leased handle is cancelled while its worker starts it and makes progress: if
-/// it was cancelled, nothing counts.
+/// I4. A pending task of a leased handle is cancelled while its worker starts it and makes progress: if it
+/// was cancelled, no progress counts.
 fn i4_a_cancelled_pending_task_counts_nothing() {
     let (store, _clock) = store(1);
     let mut task = store.create(NewTask::new("leased").lease(Duration::from_secs(1))).unwrap();
@@ -380,15 +381,15 @@ fn i4_a_cancelled_pending_task_counts_nothing() {
     assert_eq!((status.state() == State::Cancelled, status.done()), (!started, u64::from(counted)));
 }
 
-/// I4. What a worker did before its last addition is seen by whoever sees the end that another thread
-/// made: here the end of one task is read by one who then reads what the adder had stored before.
+/// I4. A thread that sees the end, which another thread made, also sees what a worker did before its last
+/// addition. Here a thread polls the end of one task, and then reads what the adder had stored before.
 fn i4_what_was_done_before_is_seen_with_the_end() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
     what_was_done_before_is_seen(store, task);
 }
 
-/// I4. The same where additions look beforehand, since counting was once found closed.
+/// I4. The same when additions read the word first, because counting was found closed once.
 fn i4_what_was_done_before_is_seen_with_the_end_by_the_careful() {
     let (store, _clock) = store(1);
     let task = create(&store).share();
@@ -420,7 +421,7 @@ fn what_was_done_before_is_seen(store: Store, task: SharedTask) {
     assert!(stored == 1 || status.done() == 0);
 }
 
-/// I4. What a worker did before it raised the count is seen by whoever sees the count.
+/// I4. A thread that sees a raised count also sees what the worker did before it raised the count.
 fn i4_what_was_done_before_a_raise_is_seen_with_it() {
     let (store, _clock) = store(1);
     let task = running(&store).share();

@@ -1,4 +1,4 @@
-//! The models, by what they race on. The name of each begins with the invariant that it checks.
+//! The models, by the operations that race. The name of each begins with the invariant that it checks.
 
 use crate::model::Model;
 
@@ -10,8 +10,8 @@ mod sums;
 mod vanishing;
 mod waiting;
 
-/// Lists the models of a file: `name`, or `name large` for one that the share explores at two
-/// preemptions only, or `name two "reason"` for one that is explored at two preemptions at all times.
+/// Lists the models of a file: `name`; `name large` for a model that the share explores at two preemptions
+/// only; or `name two "reason"` for one that is always explored at two preemptions.
 macro_rules! models {
     ($($name:ident $($how:ident $($reason:literal)?)?),* $(,)?) => {
         pub(crate) const MODELS: &[crate::model::Model] = &[$(crate::models::model!($name $($how $($reason)?)?)),*];

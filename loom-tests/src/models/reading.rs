@@ -31,8 +31,8 @@ models![
     i5_polls_across_two_lives_of_a_clients_id,
 ];
 
-/// I2. A poll races with a start and two increments: what is pending has done nothing and was never
-/// started, what runs was started.
+/// I2. A poll races with a start and two increments: a pending status has no progress and no start time, a
+/// running one has a start time.
 fn i2_poll_against_start_and_progress() {
     let (store, _clock) = store(1);
     let mut task = create(&store);
@@ -57,8 +57,8 @@ fn i2_poll_against_start_and_progress() {
     assert!(statuses.is_sorted_by_key(Status::version), "I5");
 }
 
-/// I2. A poll races with a retry and the start of the second attempt: progress and the time of the start
-/// are those of the attempt that the status names.
+/// I2. A poll races with a retry and the start of the second attempt: progress and start time are those of
+/// the attempt that the status names.
 fn i2_poll_against_retry() {
     let (store, clock) = store(1);
     let mut task = running(&store);
@@ -84,7 +84,7 @@ fn i2_poll_against_retry() {
     }
 }
 
-/// I2. A poll races with an increment and the end: what has succeeded has done all.
+/// I2. A poll races with an increment and the end: a succeeded status has all the progress.
 fn i2_poll_against_the_end() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
@@ -104,8 +104,7 @@ fn i2_poll_against_the_end() {
     }
 }
 
-/// I2. A poll races with an increment before and one after a block: each state is seen with the progress
-/// that goes with it.
+/// I2. A poll races with an increment before and one after a block: each state is seen with its own progress.
 fn i2_poll_against_block_and_resume() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
@@ -218,8 +217,8 @@ fn i2_poll_against_the_time_of_progress() {
     assert!(status.version() != before.version() || ahead <= STEP, "{status:?}");
 }
 
-/// I2. A poll races with a retry and a cancel before the second start: the time of the first start goes
-/// with the first attempt.
+/// I2. A poll races with a retry and a cancel before the second start: the time of the first start belongs to
+/// the first attempt.
 fn i2_poll_against_a_retry_and_a_cancel() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
@@ -236,8 +235,8 @@ fn i2_poll_against_a_retry_and_a_cancel() {
     assert_eq!(status.started_at(), expected, "{status:?}");
 }
 
-/// I2. A poll races with an increment, a block, and a retry: with the first word there is no progress of
-/// a later time than one change.
+/// I2. A poll races with an increment, a block, and a retry: a status with the first word has no progress
+/// later than one change.
 fn i2_poll_against_a_retry_that_counts_nothing() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
@@ -254,8 +253,8 @@ fn i2_poll_against_a_retry_that_counts_nothing() {
     assert!(status.state() != State::Running || (status.done(), status.version()) == (0, before));
 }
 
-/// I2. One clone of a handle looks at the task while another retries and starts it: as with a poll, all is
-/// of the attempt that the status names.
+/// I2. One clone of a handle reads the status while another clone retries and starts the task: as with a
+/// poll, all fields are of the attempt that the status names.
 fn i2_a_look_by_handle_against_retry() {
     let (store, clock) = store(1);
     let task = running(&store).share();
@@ -286,7 +285,7 @@ fn i2_a_look_by_handle_against_retry() {
     drop((worker, looker));
 }
 
-/// I2, I7. A handle looks at its task while that ends and is removed: it sees the task, or none.
+/// I2, I7. A handle reads the status of its task while that ends and is removed: it sees the task, or none.
 fn i2_a_look_by_handle_against_the_removal() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
@@ -311,7 +310,7 @@ fn i2_a_look_by_handle_against_the_removal() {
     drop((worker, looker));
 }
 
-/// I2. Details are read while two messages are set: message and version go together.
+/// I2. Details are read while two messages are set: message and version belong together.
 fn i2_details_against_messages() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
@@ -328,8 +327,8 @@ fn i2_details_against_messages() {
     assert_eq!(details.message(), expected);
 }
 
-/// I2. A poll races with a request to cancel, a second one and an increment: the request is in the
-/// versions after the first one, and the second changes nothing.
+/// I2. A poll races with a request to cancel, a second one and an increment: versions after the first request
+/// include it, and the second changes nothing.
 fn i2_poll_against_a_request_to_cancel() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
@@ -357,8 +356,8 @@ fn i2_poll_against_a_request_to_cancel() {
     assert!(task.cancel_requested());
 }
 
-/// I2, I5. A parent's child is marked and unmarked for sampling while it is polled: marks are no part of
-/// what a poll sees, and disturb none.
+/// I2, I5. A parent's child is marked dirty and cleared while it is polled: the flag is not part of what a
+/// poll sees, and does not disturb it.
 fn i2_poll_while_the_keeper_marks() {
     let (store, _clock) = store(2);
     let parent = create(&store);
@@ -401,7 +400,7 @@ fn i5_polls_against_a_whole_life() {
     assert!(after.version() >= statuses[1].version());
 }
 
-/// I5. Two poll, the second after it has learned of what the first has seen: it sees nothing older.
+/// I5. Two threads poll, the second after it has learned what the first has seen: it sees nothing older.
 fn i5_a_second_poller_sees_nothing_older() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
@@ -428,7 +427,7 @@ fn i5_a_second_poller_sees_nothing_older() {
     drop(task);
 }
 
-/// I5. Two polls race with a worker who goes from its counter to its handle and back.
+/// I5. Two polls race with a worker that changes from its counter to its handle and back.
 fn i5_polls_against_a_counter_and_a_block() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
@@ -450,7 +449,7 @@ fn i5_polls_against_a_counter_and_a_block() {
     assert_eq!(task.status().unwrap().done(), 3);
 }
 
-/// I5. Two handles add while a third thread polls: what it sees grows, and nothing is lost.
+/// I5. Two handles add while a third thread polls: the count that it sees grows, and nothing is lost.
 fn i5_polls_against_two_who_add() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
@@ -465,8 +464,8 @@ fn i5_polls_against_two_who_add() {
     assert_eq!(store.get(id).unwrap().done(), 3);
 }
 
-/// I5. A poller looks twice while one handle adds and another ends the task. An addition that comes
-/// too late may be seen and then not be counted; the version grows nevertheless.
+/// I5. A thread polls twice while one handle adds and another ends the task. An addition that comes too late
+/// may be seen and then not be counted; the version grows nevertheless.
 fn i5_polls_against_adding_and_the_end() {
     let (store, _clock) = store(1);
     let task = running(&store).share();
@@ -486,8 +485,8 @@ fn i5_polls_against_adding_and_the_end() {
     assert!(after.version() >= statuses[1].version());
 }
 
-/// I5. A client's id is polled while its task is removed and another takes it: the versions of the second
-/// task are above those of the first.
+/// I5. A client's id is polled while its task is removed and another task takes the id: the versions of the
+/// second task are above those of the first.
 fn i5_polls_across_two_lives_of_a_clients_id() {
     let (store, _clock) = store(2);
     let id = TaskId::from_u128(7);

@@ -1,13 +1,13 @@
-//! How many instructions the hot calls take, counted by callgrind, beside the recorded baseline:
+//! Counts the instructions of the hot calls with callgrind, and compares them with the recorded baseline:
 //!
 //! ```text
 //! instructions PROBES            compares; fails if a call takes over 10 % more than its baseline
 //! instructions PROBES record     writes the baseline
 //! ```
 //!
-//! `PROBES` is the binary of that name, built with the release profile. The counts hang on the compiler
-//! and the processor's instruction set, not on what else the machine does; the hash of a map's keys is
-//! random, so calls that go through a map vary by a little.
+//! `PROBES` is the binary of that name, built with the release profile. The counts depend on the compiler and
+//! the processor's instruction set, not on the machine's load. The hash of a map's keys is random, so the
+//! counts of calls that use a map vary a little.
 
 use std::fmt::Write as _;
 use std::process::{Command, ExitCode};
@@ -34,7 +34,7 @@ fn count(probes: &str, name: &str, calls: f64) -> Result<f64, String> {
     }
     let total = written.lines().find_map(|line| line.strip_prefix("summary: ")?.trim().parse::<f64>().ok());
     match total {
-        // Less than one instruction a call is a probe that callgrind did not see.
+        // Less than one instruction a call means that callgrind did not see the probe.
         Some(total) if total > calls => Ok(total / calls),
         found => Err(format!("{name}: callgrind counted {found:?}")),
     }
@@ -51,7 +51,7 @@ fn all(probes: &str) -> Result<Vec<(String, f64)>, String> {
     list.lines().map(probe).collect()
 }
 
-/// Says how each call stands; gives whether all keep to their baselines.
+/// Prints each call with its baseline; returns whether all are within the limit.
 fn compare(counts: &[(String, f64)]) -> bool {
     let recorded = std::fs::read_to_string(FILE).unwrap_or_default();
     let baseline = |name: &str| {
@@ -69,7 +69,7 @@ fn compare(counts: &[(String, f64)]) -> bool {
         is_kept &= verdict.starts_with("ok");
         println!("{name:16} {now:8.1} instructions, baseline {before:8.1}: {verdict}");
     }
-    // A probe that is gone takes its promise with it.
+    // A baseline whose probe is gone is a failure.
     let is_whole = recorded.lines().count() == counts.len();
     if !is_whole {
         println!(

@@ -1,8 +1,8 @@
-//! What `instructions` runs under callgrind: `probes NAME` sets a store up and calls the probe of that
-//! name, whose body alone is counted; `probes` lists the names.
+//! The program that `instructions` runs under callgrind: `probes NAME` sets a store up and calls the probe of
+//! that name, whose body alone is counted; `probes` lists the names.
 //!
-//! Each probe makes [`CALLS`] calls in a function of its own, which is not inlined and has no closure: its
-//! name is what callgrind goes by.
+//! Each probe makes [`CALLS`] calls in a function of its own, which is not inlined and has no closure:
+//! callgrind finds it by its name.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -39,7 +39,7 @@ impl World {
             task
         };
         let tasks: Vec<Task> = (0..CALLS).map(running).collect();
-        // Each has noted this tick.
+        // Each counter has already recorded progress in this tick.
         let shared = (0..CALLS).map(running).map(Task::share).inspect(|task| task.advance(1).unwrap());
         let shared: Vec<SharedTask> = shared.collect();
         let gone = (0..CALLS).map(running).map(|mut task| {

@@ -1,12 +1,12 @@
-//! The binary that ThreadSanitizer watches: threads that poll, count, create and end tasks, with nothing
-//! between them but what the store itself has.
+//! The binary for ThreadSanitizer: threads that poll, count, create and end tasks, synchronised by nothing
+//! but the store itself.
 //!
-//! The standard library is not built for the sanitizer, so what its locks and the last drop of a counted
-//! reference order is not seen, and would be reported. So each `Mutex` of the store is one thread's own
-//! here: a task is created, changed, ended and removed by one thread, and one thread ticks. What threads
-//! share are the store's atomics, the DashMap and the locks.
+//! The standard library is not built for the sanitizer, so the sanitizer does not see the order that locks
+//! and the last drop of a counted reference establish, and would report races. So here each `Mutex` of the
+//! store is used by one thread only: a task is created, changed, ended and removed by one thread, and one
+//! thread ticks. The threads share the store's atomics, the DashMap and the locks.
 //!
-//! `races [SECONDS]`, 5 if nothing is said; `ci/tsan.sh` builds it.
+//! `races [SECONDS]`, by default 5; `ci/tsan.sh` builds it.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,8 +17,8 @@ use inflight::{
     Finish, KeeperMode, ManualClock, NewTask, Retention, SharedTask, Status, Store, Task, TaskId,
 };
 
-/// An id that one thread shows to others. They may see half of one and half of another, which is an id
-/// that nobody has.
+/// An id that one thread publishes to others. They may read half of one id and half of another, which is an
+/// id without a task.
 #[derive(Default)]
 struct Board {
     high: AtomicU64,
@@ -27,7 +27,7 @@ struct Board {
 
 impl Board {
     fn show(&self, id: TaskId) {
-        // Relaxed: what is behind the id must be safe to poll without it.
+        // Relaxed: polls must be safe without an order between the id and its task.
         self.high.store((id.as_u128() >> 64) as u64, Ordering::Relaxed);
         self.low.store(id.as_u128() as u64, Ordering::Relaxed);
     }
@@ -54,7 +54,7 @@ impl Stage {
     }
 }
 
-/// Polls whatever is shown, and checks what no poller may ever see.
+/// Polls the published ids, and checks what no poller may ever see.
 fn poll(store: &Store, stage: &Stage) {
     let mut last: [Option<Status>; 4] = [None; 4];
     while stage.goes_on() {
@@ -71,7 +71,7 @@ fn poll(store: &Store, stage: &Stage) {
     }
 }
 
-/// Lives of tasks, one after the other: with minted ids, or with one id of its own.
+/// Creates and ends tasks, one after the other: with minted ids, or with one client's id.
 fn live(store: &Store, stage: &Stage, board: &Board, own: Option<TaskId>) {
     while stage.goes_on() {
         let new = NewTask::new("task").total(3).label("a", "b");
@@ -159,7 +159,7 @@ fn main() -> ExitCode {
     let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
     let (polls, lives) = (read(&stage.polls), read(&stage.lives));
     println!("summary: polls={polls} lives={lives} counted={counted} seconds={seconds}");
-    // A run in which some thread did nothing has watched nothing.
+    // A run in which some thread did nothing has checked nothing.
     if whole && polls > 1_000 && lives > 100 && counted > 1_000 {
         ExitCode::SUCCESS
     } else {

@@ -31,7 +31,7 @@ mod run {
     use shuttle::scheduler::{PctScheduler, RandomScheduler};
     use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
-    /// How many schedules go with one seed. PCT needs some, to learn how long they are.
+    /// How many schedules share one seed. PCT needs several, to learn how long they are.
     const BATCH: usize = 200;
 
     /// How many preemptions PCT places.
@@ -52,7 +52,7 @@ mod run {
         config
     }
 
-    /// Runs one batch; gives how many schedules it had, or `None` if one failed.
+    /// Runs one batch; returns the number of its schedules, or `None` if one failed.
     fn batch(scenario: Scenario, how: How, seed: u64) -> Option<usize> {
         let run = || match how {
             How::Random => {
@@ -73,7 +73,7 @@ mod run {
         ran
     }
 
-    /// All batches of one scenario, half of them at random and half by PCT; `None` if one failed.
+    /// Runs all batches of one scenario, half of them at random and half by PCT; `None` if one failed.
     fn whole(scenario: Scenario, batches: u64, seed: u64) -> Option<usize> {
         (0..batches)
             .flat_map(|number| [(How::Random, seed + number), (How::Pct, seed + number)])

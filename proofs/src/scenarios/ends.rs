@@ -1,10 +1,10 @@
-//! Who ends a task.
+//! Races for the end of a task.
 
 use inflight::{CancelError, ChangeError, FailureReason, Finish, NewTask, State};
 
 use super::{World, join, start, start_poller};
 
-/// A pending task is cancelled, or started: one of the two.
+/// A pending task is cancelled while it is started: one of the two happens.
 pub(super) fn cancel_pending() {
     let world = World::new(1);
     let mut task = world.create(NewTask::new("pending"));
@@ -34,7 +34,7 @@ pub(super) fn cancel_pending() {
     assert_eq!(world.store.counts().of(wanted), 1, "I12");
 }
 
-/// A running task is asked to cancel by two, while its worker goes on and blocks.
+/// Two threads request the cancellation of a running task, while its worker blocks and resumes it.
 pub(super) fn cancel_running() {
     let world = World::new(1);
     let mut task = world.running(NewTask::new("running"));
@@ -60,7 +60,7 @@ pub(super) fn cancel_running() {
     assert_eq!(ended, Some((true, 1)));
 }
 
-/// Three who end one task: one wins, and the others are told how.
+/// Three threads end one task: one wins, and the others are told how it ended.
 pub(super) fn winners() {
     let world = World::new(1);
     let shared = world.running(NewTask::new("shared")).share();
@@ -84,7 +84,9 @@ pub(super) fn winners() {
     assert_eq!(status.map(|status| status.state()), won.and_then(|won| state.get(won)).copied(), "I3");
     for finish in &finishes {
         match finish {
-            Ok(Finish::Lost(lost)) => assert_eq!(Some(*lost), status, "I3: the loser is told the truth"),
+            Ok(Finish::Lost(lost)) => {
+                assert_eq!(Some(*lost), status, "I3: the losing call returns the real end")
+            }
             Ok(Finish::Won) => {}
             Err(error) => assert_eq!(Some(error), None),
         }
@@ -96,7 +98,7 @@ pub(super) fn winners() {
     assert_eq!(left, [Some("0"), Some("1"), None].get(won.unwrap_or(2)).copied().flatten(), "I4");
 }
 
-/// The last of several handles goes away, and the task is lost; unless it was ended, or cancelled.
+/// The last of several handles is dropped, and the task is lost, unless it was ended or cancelled.
 pub(super) fn last_handle() {
     let world = World::new(1);
     let shared = world.create(NewTask::new("pending")).share();

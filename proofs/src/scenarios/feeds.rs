@@ -6,12 +6,12 @@ use inflight::{Change, ChangeKind, Changes, Drained, Filter, Finish, NewTask, St
 
 use super::{World, join, seen, start};
 
-/// What a reader knows of the tasks.
+/// A reader's view of the tasks.
 #[derive(Default)]
 struct Known(HashMap<TaskId, (Status, Option<ChangeKind>)>);
 
 impl Known {
-    /// One drain: each task once, and never an older status than before.
+    /// Applies one drain: each task is in it once, and never with an older status than before.
     fn take(&mut self, changes: Vec<Change>) {
         let mut once = HashSet::new();
         for Change { status, kind, .. } in changes {
@@ -33,7 +33,7 @@ impl Known {
         }
     }
 
-    /// Whether this is all there is to know.
+    /// Asserts that the view agrees with the store.
     fn is_complete(&self, store: &Store, ids: &[TaskId]) {
         for id in ids {
             let known = self.0.get(id);
@@ -76,7 +76,7 @@ fn live(world: &World, removed: bool) -> TaskId {
     id
 }
 
-/// A reader drains while tasks live and die: it is told of each, and of its end.
+/// A reader drains while tasks are created and end: each task is reported, and its end.
 pub(super) fn feed() {
     let world = World::new(3);
     let Ok(mut reader) = world.store.changes() else { panic!("one reader is not too many") };
@@ -85,7 +85,9 @@ pub(super) fn feed() {
     let mut known = Known::default();
     let mut new = HashMap::new();
     let mut take = |reader: &mut Changes, known: &mut Known| {
-        let Drained::Changes(changes) = reader.try_drain() else { panic!("I8: nobody fell behind") };
+        let Drained::Changes(changes) = reader.try_drain() else {
+            panic!("I8: the reader has not fallen behind")
+        };
         for change in &changes {
             *new.entry(change.status.id()).or_insert(0) += u32::from(change.is_new);
         }
@@ -99,7 +101,7 @@ pub(super) fn feed() {
     for id in ids {
         assert_eq!(new.get(&id), Some(&1), "I8: new once");
         let (status, _) = known.0.get(&id).copied().unzip();
-        assert!(status.is_some_and(|status| status.is_terminal()), "I8: the end was told");
+        assert!(status.is_some_and(|status| status.is_terminal()), "I8: the end was reported");
     }
 }
 
@@ -131,7 +133,7 @@ pub(super) fn feed_and_list() {
     drop(early);
 }
 
-/// A reader that falls behind is told, and a list brings it up to date.
+/// A reader that falls behind is told so, and a list brings it up to date.
 pub(super) fn feed_resync() {
     let world = World::with(6, |builder| builder.feed_limit(1));
     let Ok(mut reader) = world.store.changes() else { panic!("one reader is not too many") };

@@ -1,14 +1,14 @@
-//! Ids that clients bring, and lists.
+//! Clients' own ids, and lists.
 
 use inflight::{Absent, CreateError, Filter, Finish, NewTask, State, TaskId};
 
 use super::{Poller, World, join, start};
 
 const OWN: TaskId = TaskId::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
-/// One that looks like one that the store minted.
+/// A client's id that looks like a minted one.
 const DISGUISED: TaskId = TaskId::from_u128(0x67e5_5044_10b1_826f_9247_bb68_0e5f_e0c8);
 
-/// Two create the same id: one gets it. Who polls it sees nothing, and then the task.
+/// Two threads create the same id: one gets it. A poller of it sees nothing, and then the task.
 pub(super) fn own_ids() {
     let world = World::new(3);
     let creator = || {
@@ -40,7 +40,7 @@ pub(super) fn own_ids() {
     assert_eq!(world.store.counts().total(), 1, "I12");
 }
 
-/// An id is used, let go of and used again by several; versions go on growing.
+/// Several threads create, remove and create again tasks with one id; versions go on growing.
 pub(super) fn own_ids_again() {
     let world = World::new(12);
     let user = |id: TaskId| {
@@ -48,11 +48,11 @@ pub(super) fn own_ids_again() {
             for _ in 0..2 {
                 let Ok(mut task) = world.store.create(NewTask::new("own").id(id)) else { continue };
                 let seen = world.store.get(id).map(|status| status.version());
-                assert!(seen.is_some(), "I7: mine, and nobody else ends it");
+                assert!(seen.is_some(), "I7: no other thread ends this task");
                 assert!(matches!(task.cancel(), Ok(Finish::Won)), "I7");
                 assert!(world.store.get(id).map(|status| status.version()) > seen, "I5");
                 assert!(world.store.remove(id).is_ok());
-                // Gone is gone: the id is free for whoever comes next.
+                // A task that is gone stays gone: its id is free for any thread.
                 match world.store.create(NewTask::new("own").id(id)) {
                     Ok(mut task) => {
                         assert!(task.cancel().is_ok());
@@ -80,7 +80,7 @@ pub(super) fn own_ids_again() {
     assert!(world.store.create(NewTask::new("own").id(OWN)).is_ok(), "the id is free");
 }
 
-/// Once a poll has shown that a task is gone, its id can be had: whoever lets go of it is not quite done.
+/// Once a poll has shown that a task is gone, its id is free, even if the removal has not returned yet.
 pub(super) fn own_id_freed() {
     let world = World::new(2);
     let mut first = world.create(NewTask::new("first").id(OWN));
@@ -102,11 +102,11 @@ pub(super) fn own_id_freed() {
     drop(first);
 }
 
-/// Two take an id into use one after the other, each for a moment: whoever comes second has the greater
-/// versions, whoever began first.
+/// Two threads use an id for a moment, one after the other: the later use has the greater versions, whichever
+/// thread began first.
 pub(super) fn own_id_overtaken() {
     let world = World::new(4);
-    // Of std: only who has the id looks, and nobody is to be scheduled because of it.
+    // Of std: only the thread with the id locks it, and shuttle must not schedule a thread because of it.
     let last = std::sync::Arc::new(std::sync::Mutex::new(None));
     let user = || {
         let last = std::sync::Arc::clone(&last);
@@ -122,8 +122,8 @@ pub(super) fn own_id_overtaken() {
     [user(), user()].into_iter().for_each(join);
 }
 
-/// A child whose id is known beforehand is cancelled while it is being created: the parent's sums have it
-/// as it ended.
+/// A child whose id is known beforehand is cancelled while it is being created: the parent's sums count it
+/// with its end.
 pub(super) fn own_id_child() {
     let world = World::new(2);
     let parent = world.running(NewTask::new("parent"));
@@ -137,7 +137,7 @@ pub(super) fn own_id_child() {
     drop(child);
 }
 
-/// What is there all the time is on exactly one page, whatever comes and goes.
+/// A task that is there all the time is on exactly one page, whatever is created and removed meanwhile.
 pub(super) fn pages() {
     let world = World::new(8);
     let steady: Vec<_> = (0..3).map(|_| world.create(NewTask::new("steady"))).collect();

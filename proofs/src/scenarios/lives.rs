@@ -1,10 +1,10 @@
-//! The lives of tasks: progress, attempts, leases, parents, retention, and the lines that are used again.
+//! The lives of tasks: progress, attempts, leases, parents, retention, and lines that are used again.
 
 use inflight::{CreateError, Finish, NewTask, RemoveError, Retention, State};
 
 use super::{Poller, SPAN, World, join, start, start_poller};
 
-/// One line for one task after the other, while an old id is polled and an old handle writes.
+/// Tasks use one line, one after the other, while an old id is polled and an old handle writes.
 pub(super) fn reuse() {
     let world = World::new(1);
     let mut first = world.running(NewTask::new("first").total(1));
@@ -12,7 +12,7 @@ pub(super) fn reuse() {
     assert_eq!(first.advance(1), Ok(()));
     let worker = start(&world, move |_| {
         assert!(matches!(first.succeed("first"), Ok(Finish::Won)));
-        // The handle outlives the task's time in the store: it must reach nobody else's.
+        // The handle outlives its task: it must not reach another task.
         let late = first.advance(5);
         assert!(late.is_err(), "I4: progress after the end");
     });
@@ -42,7 +42,7 @@ pub(super) fn reuse() {
     [worker, keeper, next].into_iter().for_each(join);
 }
 
-/// A retry resets progress and raises the attempt in one piece.
+/// A retry resets progress and raises the attempt in one step.
 pub(super) fn retry() {
     let world = World::new(1);
     let mut task = world.running(NewTask::new("retry"));
@@ -96,7 +96,7 @@ pub(super) fn increments() {
     assert_eq!(world.store.get(id), ended, "I4");
 }
 
-/// A lease runs out, or does not: one end, and the holder is fenced.
+/// A lease runs out, or does not: the task has one end, and the holder is fenced out.
 pub(super) fn lease() {
     let world = World::new(1);
     let mut task = world.running(NewTask::new("leased").lease(SPAN));
@@ -164,7 +164,7 @@ pub(super) fn parents() {
     assert_eq!((children.done(), children.total()), (8, Some(20)), "I12");
 }
 
-/// Creates race for the last lines.
+/// Concurrent creations race for the last lines.
 pub(super) fn capacity() {
     let world = World::new(2);
     let creator = || {
@@ -188,15 +188,15 @@ pub(super) fn capacity() {
     };
     let creators = [creator(), creator(), creator()];
     let made: u64 = creators.into_iter().map(join).sum();
-    assert!(made >= 2, "there was room for two at any time");
+    assert!(made >= 2, "two lines were free at any time");
     assert_eq!(world.store.counts().total(), 0, "I12: exact at rest");
-    // All lines have come back.
+    // All lines are free again.
     let again = [world.create(NewTask::new("task")), world.create(NewTask::new("task"))];
     assert_eq!(world.store.create(NewTask::new("task")).err(), Some(CreateError::Full { capacity: 2 }));
     drop(again);
 }
 
-/// Eviction by count against removals, while tasks end.
+/// Eviction by count races with removals, while tasks end.
 pub(super) fn eviction() {
     let world = World::with(8, |builder| builder.retain(Retention::forever().at_most_succeeded(1)));
     let live = world.running(NewTask::new("live"));

@@ -1,7 +1,7 @@
 //! Scenarios of the whole store for shuttle, which runs each under many schedules.
 //!
-//! A scenario is a function that starts a few threads and asserts what must hold at any time and in the
-//! end. A thread that waits for ever, because a wake-up was lost, is found by shuttle as a deadlock.
+//! A scenario is a function that starts a few threads and asserts what must hold at any time and in the end.
+//! If a thread waits for ever because a wake-up was lost, shuttle reports a deadlock.
 
 mod ends;
 mod feeds;
@@ -17,9 +17,9 @@ use shuttle::thread::JoinHandle;
 /// One scenario.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// What it is called on the command line.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// The invariants that it is about.
+    /// The invariants that it checks.
     pub about: &'static str,
     /// Its body.
     pub run: fn(),
@@ -52,7 +52,7 @@ pub const SCENARIOS: [Scenario; 23] = [
     Scenario { name: "timeouts", about: "I6", run: waits::timeouts },
 ];
 
-/// How long what has ended is kept, and how long a lease is.
+/// How long ended tasks are kept, and how long a lease is.
 const SPAN: Duration = Duration::from_secs(60);
 
 /// A store and its clock.
@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    /// A task that runs.
+    /// Creates a task and starts it.
     fn running(&self, new: NewTask) -> Task {
         let mut task = self.create(new);
         assert_eq!(task.start(), Ok(()));
@@ -92,7 +92,7 @@ impl World {
         self.store.create(new).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Lets everything that is due happen.
+    /// Advances the clock so that everything due happens.
     fn pass(&self) {
         self.clock.advance(SPAN + SPAN);
         self.store.tick();
@@ -104,7 +104,7 @@ impl World {
     }
 }
 
-/// Starts a thread with a world of its own.
+/// Starts a thread with its own clone of the world.
 fn start<T: Send + 'static>(world: &World, work: impl FnOnce(World) -> T + Send + 'static) -> JoinHandle<T> {
     let world = world.clone();
     shuttle::thread::spawn(move || work(world))
@@ -117,7 +117,7 @@ fn join<T>(thread: JoinHandle<T>) -> T {
     }
 }
 
-/// A poller of one task, that complains about what no poller must ever see.
+/// A poller of one task, which panics on what no poller may ever see.
 struct Poller {
     id: TaskId,
     last: Option<Status>,
@@ -152,13 +152,13 @@ impl Poller {
     }
 }
 
-/// All of a status but its times: that of the last change may be a step ahead of the version, or behind.
+/// All of a status but its times: the time of the last change may be a step ahead of the version, or behind.
 fn seen(status: Status) -> impl PartialEq + std::fmt::Debug {
     let numbers = (status.done(), status.total(), status.attempt());
     (status.state(), status.failure_reason(), status.cancel_requested(), numbers)
 }
 
-/// Starts a poller that polls this often, and gives what it saw last.
+/// Starts a poller that polls `times` times, and returns the last status that it saw.
 fn start_poller(world: &World, id: TaskId, times: usize) -> JoinHandle<Option<Status>> {
     start(world, move |world| {
         let mut poller = Poller::new(id);

@@ -1,4 +1,4 @@
-//! WaitList: what they wait for comes, or shuttle finds that nobody can go on.
+//! Waiters: each wait ends, or shuttle reports a deadlock.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use shuttle::thread::JoinHandle;
 
 use super::{Poller, World, join, start};
 
-/// WaitList for the end, by future and by blocking, of a task that ends and is removed at once.
+/// Waits for the end, by future and by blocking, of a task that ends and is removed at once.
 pub(super) fn waiters() {
     let world = World::new(1);
     let mut task = world.running(NewTask::new("awaited"));
@@ -20,7 +20,7 @@ pub(super) fn waiters() {
     let cancelled = task.cancelled();
     let cancelled = start(&world, move |_| block_on(cancelled));
     let given_up = start(&world, move |world| {
-        // A waiter that is dropped takes its seat with it.
+        // A waiter that is dropped removes its registration.
         let mut wait = Box::pin(world.store.wait(id));
         let waker = std::task::Waker::noop();
         let _ = wait.as_mut().poll(&mut std::task::Context::from_waker(waker));
@@ -32,14 +32,14 @@ pub(super) fn waiters() {
     for waited in [join(blocking), join(waiting)] {
         match waited {
             Ok(status) => assert_eq!(status.state(), State::Succeeded, "I6"),
-            // It came too late.
+            // The wait began too late.
             Err(absent) => assert_eq!(absent, Absent::Gone(Some(GoneReason::Removed)), "I11"),
         }
     }
     [cancelled, given_up, worker].into_iter().for_each(join);
 }
 
-/// Progress wakes who waits for changes, by a tick after it.
+/// Progress wakes the waiters for changes, within a tick.
 pub(super) fn progress_waiters() {
     let world = World::new(1);
     let mut task = world.running(NewTask::new("watched"));
@@ -62,7 +62,7 @@ pub(super) fn progress_waiters() {
         assert_eq!(task.advance(1), Ok(()));
         task
     });
-    // If progress is not told at any tick, the watchers sleep for ever, and the ticks never end.
+    // If no tick reports the progress, the watchers sleep for ever, and the ticks never end.
     let ticking = Ticking::start(&world);
     let task = join(worker);
     watchers.into_iter().for_each(join);
@@ -70,7 +70,7 @@ pub(super) fn progress_waiters() {
     drop(task);
 }
 
-/// WaitList whose time runs out, one that gives up, and the end: each comes to an end of its own.
+/// Waits that time out, a wait that is given up, and the end of the task: each wait has a result of its own.
 pub(super) fn timeouts() {
     let world = World::new(1);
     let mut task = world.running(NewTask::new("slow"));
@@ -92,8 +92,8 @@ pub(super) fn timeouts() {
     ticking.stop();
 }
 
-/// Time goes on for as long as somebody waits for it, as it does outside. A wait without end is found
-/// by the bound on the steps of a schedule.
+/// Ticks for as long as a thread waits, as the keeper does in a service. A wait without end exceeds the bound
+/// on the steps of a schedule.
 struct Ticking {
     stopped: Arc<AtomicBool>,
     ticker: JoinHandle<()>,

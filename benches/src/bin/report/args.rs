@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What there is to measure, in this order.
+/// The groups of measurements, in the order of a run.
 pub(crate) const GROUPS: [&str; 7] = ["poll", "update", "lifecycle", "waiting", "feed", "tails", "memory"];
 
 pub(crate) const USAGE: &str = "\
@@ -25,7 +25,7 @@ report: measures inflight beside its peers, and writes JSON, Markdown and plots.
 The exit status is 1 if a check failed while it was measured, and 2 for a wrong argument.
 ";
 
-/// How thorough to be.
+/// How thorough a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Thoroughness {
     Smoke,
@@ -47,7 +47,7 @@ impl Thoroughness {
 pub(crate) enum Command {
     Help,
     Report(Args),
-    /// In a process of its own: measures the memory of one thing, and prints it.
+    /// In a process of its own: measures the memory of one subject, and prints it.
     Child {
         what: String,
         tasks: usize,

@@ -1,4 +1,4 @@
-//! What is measured in each group, and how much of it.
+//! The measurements of each group, and their sizes.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::scale::Scale;
 
 const NO_BOUND: usize = usize::MAX >> 8;
 
-/// Increments of one task: by its own writer, and by several.
+/// Increments of one task: by its only writer, and by several.
 pub(crate) fn update(scale: &Scale, results: &mut Results) -> Result<(), String> {
     for threads in thread_counts() {
         for one in [false, true] {
@@ -40,7 +40,7 @@ pub(crate) fn update(scale: &Scale, results: &mut Results) -> Result<(), String>
     Ok(())
 }
 
-/// Creates, whole lives, and expiry beside ever more live tasks.
+/// Creations, whole lives, and expiry next to a growing number of live tasks.
 pub(crate) fn lifecycle(scale: &Scale, results: &mut Results) -> Result<(), String> {
     let count = scale.pick(500, 50_000, 200_000);
     for threads in thread_counts() {
@@ -75,7 +75,7 @@ fn churned(churn: &mut dyn Churn, lives: usize) -> Result<Duration, String> {
     churn.rounds(rounds).map(|elapsed| elapsed.mul_f64(part))
 }
 
-/// One subject at several sizes: each size is measured in turn, and is a row of its own.
+/// One subject at several sizes. Each size is measured in turn, and has a row of its own.
 fn at_sizes<'a>(
     scale: &Scale,
     place: Place<'_>,
@@ -106,7 +106,7 @@ fn expiry(scale: &Scale, results: &mut Results) -> Result<(), String> {
     Ok(())
 }
 
-/// From the end of a task to those who wait; ticks of a store with many watchers.
+/// From the end of a task to its waiters; ticks of a store with many watchers.
 pub(crate) fn waiting(scale: &Scale, results: &mut Results) -> Result<(), String> {
     for waiters in [1, 1000] {
         let ends = scale.pick(16, 1 << 10, 1 << 12) / if waiters > 1 { 8 } else { 1 };
@@ -119,8 +119,8 @@ pub(crate) fn waiting(scale: &Scale, results: &mut Results) -> Result<(), String
             let measured = interleaved(&mut entries, scale.effort, ends, ends)?;
             results.results.extend(rows(waiting_place(word, waiters), &measured));
         }
-        // What comes to pass between two threads differs from one end to the next, and from one second to
-        // another: so a timing is the median of few ends, and there are many timings, in turn.
+        // The time between two threads differs from one end to the next, and from one second to another. So a
+        // timing is the median of few ends, and there are many timings, in turn.
         let effort = Effort { repeats: scale.pick(1, 10, 20) * scale.effort.repeats, ..scale.effort };
         let times = scale.pick(2, 10, 10);
         let (ours, across) = (Ours::new(4096), Across::new());
@@ -136,12 +136,12 @@ pub(crate) fn waiting(scale: &Scale, results: &mut Results) -> Result<(), String
     watched(scale, results)
 }
 
-/// The number of waiters stands where others have the number of tasks.
+/// The number of waiters is in the place of the number of tasks.
 const fn waiting_place(scenario: &str, waiters: usize) -> Place<'_> {
     Place { group: "waiting", scenario, threads: 1, tasks: waiters, floor: None }
 }
 
-/// So many times the median of so many times: a mean would be what the scheduler's outliers make of it.
+/// `times` times the median of `times` runs: a mean would depend on the scheduler's outliers.
 fn median_of(times: usize, mut time: impl FnMut() -> Result<Duration, String>) -> Result<Duration, String> {
     let mut all = (0..times).map(|_| time()).collect::<Result<Vec<_>, _>>()?;
     all.sort_unstable();
@@ -186,7 +186,7 @@ fn fact(group: &str, what: String, value: f64, unit: &str) -> Fact {
     Fact { group: group.to_owned(), what, value, unit: unit.to_owned() }
 }
 
-/// The change feed: what it costs the workers, what it coalesces, what a drain costs.
+/// The change feed: its cost for the workers, its coalescing, the cost of a drain.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 pub(crate) fn feed(scale: &Scale, results: &mut Results) -> Result<(), String> {
     let (tasks, updates) = scale.pick((100, 10_000), (10_000, 10_000_000), (10_000, 10_000_000));
@@ -241,7 +241,7 @@ fn drains(scale: &Scale, results: &mut Results) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs one group; gives how long it took.
+/// Runs one group; returns how long it took.
 pub(crate) fn run(group: &str, scale: &Scale, results: &mut Results) -> Result<Duration, String> {
     let begin = Instant::now();
     match group {

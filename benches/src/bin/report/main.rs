@@ -1,4 +1,4 @@
-//! `report`: measures `inflight` beside its peers, and writes JSON, Markdown and plots.
+//! `report`: measures `inflight` and its peers, and writes JSON, Markdown and plots.
 
 mod args;
 mod groups;
@@ -77,7 +77,7 @@ fn report(args: &Args) -> Result<(), String> {
     Ok(())
 }
 
-/// Measures a group in a process of its own, so that none measures on the heap that another has left.
+/// Measures a group in a process of its own, so that its heap is not the one that another group has left.
 fn apart(group: &str) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
     let status = std::process::Command::new(program)
@@ -86,7 +86,7 @@ fn apart(group: &str) -> Result<(), String> {
         .stdout(Stdio::null())
         .status()
         .map_err(|error| format!("{group} cannot be run: {error}"))?;
-    // What was wrong it has said itself.
+    // The process has printed the cause.
     if status.success() { Ok(()) } else { Err(format!("{group} has failed ({status})")) }
 }
 

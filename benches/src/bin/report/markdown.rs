@@ -1,4 +1,4 @@
-//! The tables, as Markdown. Whatever figure stands in them comes from the results.
+//! The tables, as Markdown. All figures in them come from the results.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -121,7 +121,7 @@ fn targets(results: &Results, out: &mut String) {
     }
 }
 
-/// Values in the order in which they come first.
+/// The distinct values, in the order of their first occurrence.
 fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut found = Vec::new();
     for value in values {
@@ -187,7 +187,7 @@ fn every_row(row: &Row, out: &mut String) {
     line(out, cells);
 }
 
-/// Wherever a peer is faster than the store in the same scenario.
+/// All cases in which a peer is faster than the store in the same scenario.
 fn losses(results: &Results, out: &mut String) {
     head(
         out,

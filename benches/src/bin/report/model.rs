@@ -1,4 +1,4 @@
-//! A small model of what a poll costs, by tasks and by cores, fitted to what was measured.
+//! A small model of the cost of a poll by tasks and by cores, fitted to the measurements.
 
 use std::fmt::Write;
 
@@ -74,7 +74,7 @@ fn by_tasks(results: &Results, subjects: &[&str], out: &mut String) {
     out.push('\n');
 }
 
-/// How many times as many polls two threads make as one.
+/// The rate of polls by two threads, as a multiple of the rate by one.
 fn by_cores(results: &Results, subjects: &[&str], out: &mut String) {
     out.push_str(
         "### Model: cost by cores\n\nPolls per second of the most threads over those of one. A subject whose \

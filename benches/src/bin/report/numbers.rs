@@ -1,6 +1,6 @@
 //! Numbers as text.
 
-/// A figure with as many digits as mean something.
+/// A figure with only its significant digits.
 pub(crate) fn figure(value: f64) -> String {
     let digits = if value.abs() >= 100.0 {
         0

@@ -12,7 +12,7 @@ use crate::results::{Results, Row, Tail};
 
 const SIZE: (u32, u32) = (900, 560);
 
-/// Subjects for which a plot has no room.
+/// Subjects that are left out of the plots.
 const IN_TABLES_ONLY: [&str; 6] = [
     "papaya, pinned once",
     "scc HashIndex, guarded once",
@@ -34,12 +34,12 @@ struct Plot {
     title: String,
     x: &'static str,
     y: &'static str,
-    /// What stands at each mark of the x axis, if not its value.
+    /// The labels of the marks on the x axis, if they are not the values.
     marks: Vec<String>,
     lines: Vec<Line>,
 }
 
-/// Draws all plots for which there is something to draw; gives the names of the SVG files.
+/// Draws all plots for which there are data; returns the names of the SVG files.
 pub(crate) fn save(results: &Results, directory: &Path) -> Result<Vec<String>, String> {
     // The bitmap needs a font, and the machine may have none.
     register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
@@ -132,7 +132,7 @@ fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
     least.max(1e-3) * 0.8..greatest.max(2e-3) * 1.25
 }
 
-/// Colours that differ in light as well as in hue; the store's own is the first.
+/// Colours that differ in lightness as well as in hue; the first one is for the store.
 const COLOURS: [RGBColor; 11] = [
     RGBColor(0, 90, 181),
     RGBColor(220, 50, 32),

@@ -1,4 +1,4 @@
-//! The matrix of polls: sizes, threads, how they are spread, hits and misses, writers.
+//! The matrix of polls: sizes, threads, distribution of the keys, hits and misses, writers.
 
 use inflight_benches::harness::thread_counts;
 use inflight_benches::keys::{Spread, stream_length, streams};
@@ -35,7 +35,7 @@ impl Case {
     }
 }
 
-/// All subjects; of the largest size only those that the targets name, since they are all there at once.
+/// All subjects; at the largest size only those that the targets name, since all are in memory at once.
 fn all(tasks: usize) -> Vec<Box<dyn Contender>> {
     let mut all = vec![
         contenders::<ours::ById>(tasks),
@@ -86,8 +86,8 @@ fn cases(scale: &Scale, tasks: usize) -> Vec<Case> {
 
 /// Polls in all sizes and ways.
 pub(crate) fn run(scale: &Scale, results: &mut Results) -> Result<(), String> {
-    // First, since a page is a vector from the allocator: when millions of small pieces have come and gone,
-    // glibc's may take a hundred microseconds to find room for one.
+    // This comes first, since a page is a vector from the allocator: after millions of small allocations and
+    // frees, glibc's allocator may take a hundred microseconds to find space for one.
     pages(scale, results)?;
     let sizes: &[usize] = scale.pick(&[200], &[1000, 1_000_000], &[1000, 100_000, 1_000_000, 4_000_000]);
     for tasks in sizes {
@@ -119,7 +119,7 @@ fn one(
             Entry::new(name, role, move |ops| {
                 let written = if case.spread == Spread::Hot { 1 } else { WRITTEN.min(tasks) };
                 let plan = Plan { hits: case.hits, writer: case.writer, written, ops, from };
-                // The next repeat goes on where this one has ended, warm-up included.
+                // The next repeat continues where this one ends, warm-up included.
                 from += ops + ops / 4;
                 contender.run(&plan).map_err(|wrong| wrong.to_string())
             })
@@ -135,7 +135,7 @@ fn one(
     Ok(())
 }
 
-/// Pages of polls beside single ones.
+/// Pages of polls next to single ones.
 fn pages(scale: &Scale, results: &mut Results) -> Result<(), String> {
     let tasks = scale.pick(500, 1_000_000, 1_000_000);
     let pages = Pages::new(tasks);

@@ -13,12 +13,12 @@ use crate::args::Thoroughness;
 use crate::results::{Fact, Memory, Results, Tail, word};
 use crate::scale::Scale;
 
-/// Tails of polls beside writers, creates and expiry.
+/// Tails of polls next to writers, creations and expiry.
 pub(crate) fn tails(scale: &Scale, results: &mut Results) -> Result<(), String> {
     let (window, ended) = scale.pick((10, 1000), (100, 100_000), (400, 1_000_000));
     let repeats = scale.effort.repeats.min(5);
     for background in [Background::Quiet, Background::Steady, Background::MassExpiry] {
-        // Only the store and a floor are worth a look while nothing happens.
+        // Without background work, only the store and a floor are of interest.
         let subjects: Vec<_> = LOADINGS
             .iter()
             .filter(|one| match (background, one.role) {
@@ -45,7 +45,7 @@ pub(crate) fn tails(scale: &Scale, results: &mut Results) -> Result<(), String> 
 }
 
 fn tail(background: Background, name: &str, role: Role, found: &[Latencies], ended: usize) -> Tail {
-    // The median of the repeats for each figure, the maximum of all for the greatest.
+    // The median of the repeats for each figure; for the greatest latency, the maximum of all repeats.
     let repeats = |value: &dyn Fn(&Latencies) -> f64| {
         let mut repeats = Repeats::default();
         found.iter().for_each(|one| repeats.push(value(one)));
@@ -100,7 +100,7 @@ pub(crate) fn memory(scale: &Scale, results: &mut Results) -> Result<(), String>
     Ok(())
 }
 
-/// Has this very program measure something in a process of its own, and gives what it prints.
+/// Runs this program in a process of its own to measure one subject, and returns what it prints.
 fn child(what: &str, tasks: usize) -> Result<Vec<f64>, String> {
     let program = env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new(program).args(["--child", what, &tasks.to_string()]).output();
@@ -112,7 +112,7 @@ fn child(what: &str, tasks: usize) -> Result<Vec<f64>, String> {
     text.split_whitespace().map(|word| word.parse().map_err(|_| format!("{what} printed {word}"))).collect()
 }
 
-/// What the child does.
+/// The work of that process.
 pub(crate) fn measure(what: &str, tasks: usize) -> Result<String, String> {
     match what.split_once(':') {
         Some(("holding", at)) => {

@@ -1,4 +1,4 @@
-//! What was measured, as it stands in the JSON.
+//! The measurements, as the JSON contains them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,10 +8,10 @@ use inflight_benches::measure::Measured;
 use inflight_benches::subject::Role;
 use serde::{Deserialize, Serialize};
 
-/// All of a report. Groups are measured one by one, possibly in several runs, into one file.
+/// A whole report. Groups are measured one by one, possibly in several runs, into one file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Results {
-    /// Under what circumstances each group was measured.
+    /// The circumstances in which each group was measured.
     pub(crate) runs: BTreeMap<String, Run>,
     /// Times per operation.
     pub(crate) results: Vec<Row>,
@@ -21,11 +21,11 @@ pub(crate) struct Results {
     pub(crate) memory: Vec<Memory>,
     /// Single figures.
     pub(crate) facts: Vec<Fact>,
-    /// The targets, and what was measured of them.
+    /// The targets, with the measured values.
     pub(crate) targets: Vec<Verdict>,
 }
 
-/// Under what circumstances a group was measured.
+/// The circumstances in which a group was measured.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) effort: String,
@@ -50,9 +50,9 @@ pub(crate) struct Row {
     pub(crate) tasks: usize,
     /// Per operation and thread, the median of the repeats.
     pub(crate) ns_per_op: f64,
-    /// Greatest less least of the repeats, as a part of the median.
+    /// Greatest minus least of the repeats, as a fraction of the median.
     pub(crate) spread: f64,
-    /// The fastest of the repeats, per operation and thread: for comparisons on a machine that is not quiet.
+    /// The fastest of the repeats, per operation and thread: for comparisons on a machine with other load.
     pub(crate) least_ns_per_op: f64,
     pub(crate) repeats: usize,
     /// The best peer's time over this one's: 3 means three times as fast.
@@ -75,11 +75,11 @@ pub(crate) struct Tail {
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     pub(crate) p999: f64,
-    /// Greatest less least of the repeats' p99.9, as a part of its median.
+    /// Greatest minus least of the repeats' p99.9, as a fraction of its median.
     pub(crate) p999_spread: f64,
     /// The greatest of all repeats.
     pub(crate) max: u64,
-    /// How long the background work that the scenario is named after took.
+    /// How long the background work took that the scenario is named after.
     pub(crate) background_seconds: f64,
 }
 
@@ -93,22 +93,22 @@ pub(crate) struct Memory {
     pub(crate) bytes_per_task: f64,
 }
 
-/// What became of a target.
+/// The result for a target.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub(crate) what: String,
     pub(crate) target: String,
-    /// The worst case, in which it was measured, and where that was.
+    /// The worst value, and its case.
     pub(crate) worst: Option<f64>,
     pub(crate) worst_case: String,
     /// The median of all cases.
     pub(crate) typical: Option<f64>,
-    /// In how many cases it was met, of how many.
+    /// How many cases met it, and how many cases there are.
     pub(crate) met_in: usize,
     pub(crate) cases: usize,
     /// `None` if it was not measured.
     pub(crate) met: Option<bool>,
-    /// If it is missed: why, and what to try next.
+    /// If the target is missed: why, and what to try next.
     pub(crate) why: String,
 }
 
@@ -121,7 +121,7 @@ pub(crate) struct Fact {
     pub(crate) unit: String,
 }
 
-/// Where a row belongs.
+/// The scenario and size of a row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place<'a> {
     pub(crate) group: &'a str,
@@ -144,7 +144,7 @@ pub(crate) const fn word(role: Role) -> &'static str {
     }
 }
 
-/// Rows with their ratios, of what was measured in one scenario.
+/// Rows with their ratios, from the measurements of one scenario.
 pub(crate) fn rows(place: Place<'_>, measured: &[Measured]) -> Vec<Row> {
     let peers = measured.iter().filter(|one| one.role.is_peer());
     let best = peers.map(|one| one.ns.median()).reduce(f64::min);
@@ -171,7 +171,7 @@ pub(crate) fn rows(place: Place<'_>, measured: &[Measured]) -> Vec<Row> {
 }
 
 impl Results {
-    /// What a file has from earlier runs; nothing, if there is no file.
+    /// The results of earlier runs in a file; none, if there is no file.
     pub(crate) fn load(path: &Path) -> Result<Self, String> {
         if !path.exists() {
             return Ok(Self::default());
@@ -180,7 +180,7 @@ impl Results {
         serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
     }
 
-    /// Writes them, complete or not: to a file beside it first, so that what is there is always whole.
+    /// Writes the results, complete or not, to a second file first, so that the file itself is always whole.
     pub(crate) fn save(&self, path: &Path) -> Result<(), String> {
         let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
         let partial = path.with_extension("partial");
@@ -188,7 +188,7 @@ impl Results {
         written.map_err(|error| format!("{}: {error}", path.display()))
     }
 
-    /// Forgets a group that is about to be measured anew.
+    /// Removes the results of a group that is about to be measured again.
     pub(crate) fn forget(&mut self, group: &str) {
         self.runs.remove(group);
         self.results.retain(|row| row.group != group);

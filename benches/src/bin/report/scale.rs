@@ -23,7 +23,7 @@ impl Scale {
         Self { thoroughness, effort: Effort { repeats, slice } }
     }
 
-    /// The one that fits.
+    /// The argument that belongs to this scale.
     pub(crate) fn pick<T>(&self, smoke: T, quick: T, full: T) -> T {
         match self.thoroughness {
             Thoroughness::Smoke => smoke,

@@ -1,8 +1,8 @@
-//! The targets, and what was measured of them.
+//! The targets, with the measured values.
 
 use crate::results::{Results, Row, Tail, Verdict};
 
-/// Which way a figure should go.
+/// In which direction a figure should differ from its target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bound {
     AtLeast(f64),
@@ -17,7 +17,7 @@ impl Bound {
         }
     }
 
-    /// Of two figures the one that is further from the target.
+    /// Of two figures, the one that is further from the target.
     fn worse(self, one: f64, other: f64) -> bool {
         match self {
             Bound::AtLeast(_) => one < other,
@@ -26,7 +26,7 @@ impl Bound {
     }
 }
 
-/// A figure, and the case that it is from.
+/// A figure and its case.
 type Case = (String, f64);
 
 fn verdict(what: &str, bound: Bound, unit: &str, cases: Vec<Case>, why: &str) -> Verdict {
@@ -65,12 +65,12 @@ const MUTEX: [&str; 1] = ["Mutex<HashMap>"];
 const LINE: [&str; 1] = ["bare line"];
 
 impl Results {
-    /// Of each case in which `subject` was measured: the fastest of `peers` over it.
+    /// For each case in which `subject` was measured: the fastest of `peers` divided by it.
     fn speedups(&self, subject: &str, peers: &[&str], is_in: impl Fn(&Row) -> bool) -> Vec<Case> {
         self.times(subject, peers, is_in, |ours, peer| peer / ours)
     }
 
-    /// Of each case in which `subject` was measured: it over the fastest of `floors`.
+    /// For each case in which `subject` was measured: it divided by the fastest of `floors`.
     fn over(&self, subject: &str, floors: &[&str], is_in: impl Fn(&Row) -> bool) -> Vec<Case> {
         self.times(subject, floors, is_in, |ours, floor| ours / floor)
     }
@@ -100,7 +100,7 @@ impl Results {
         rows.map(|row| (format!("{}, ×{}", row.scenario, row.threads), row.ns_per_op)).collect()
     }
 
-    /// Each target with what was measured of it.
+    /// Each target with its measured values.
     pub(crate) fn judge(&mut self) {
         let mut targets = self.polls_by_minted_id();
         targets.extend(self.other_polls());
@@ -333,7 +333,7 @@ impl Results {
                 "×",
                 per_change(&drains, false),
                 "A part of a drain does not depend on what has changed: each lane is looked at. Next: a mark \
-                 for lanes with news.",
+                 for lanes with changes.",
             ),
             verdict(
                 "drain of many changed, per changed task, over one of few: proportional, but for the caches",
@@ -344,7 +344,7 @@ impl Results {
                  entries out in the order of their lines.",
             ),
             verdict(
-                "tick of few changed, per changed task, over one of many: who merely watches costs nothing",
+                "tick of few changed, per changed task, over one of many: quiet watchers cost nothing",
                 Bound::AtMost(2.0),
                 "×",
                 per_change(&ticks, false),
@@ -356,13 +356,13 @@ impl Results {
     }
 }
 
-/// Polls of tasks that are there, all of them or mostly some, while nobody writes.
+/// Polls of tasks that are there (all of them, or mostly a few), without a writer.
 fn is_read(row: &Row) -> bool {
     row.scenario == "poll, uniform" || row.scenario == "poll, zipf"
 }
 
-/// Cost per changed task at the most changes over that at the fewest, or the other way round. The rows have the number of changed
-/// tasks in place of the number of tasks, and the time of all of them.
+/// Cost per changed task at the most changes divided by that at the fewest, or the other way round. The rows
+/// have the number of changed tasks in place of the number of tasks, and the time of all of them.
 #[expect(clippy::cast_precision_loss, reason = "numbers of tasks are far below 2^52")]
 fn per_change(rows: &[&Row], most_over_least: bool) -> Vec<Case> {
     let changed = || rows.iter().filter(|row| row.tasks > 0);
