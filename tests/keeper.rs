@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use common::{builder, running, store, task};
 use inflight::{
-    ChangeError, FailureReason, Finish, KeeperMode, ManualClock, NewTask, ProgressError, Retention, State,
-    Store, Task,
+    ChangeError, FailureReason, Finish, KeeperMode, ManualClock, NewTask, ProgressError, Retention,
+    SharedTask, State, Store, Task,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -106,25 +106,124 @@ fn i10_a_heartbeat_counts_from_when_it_was_given() {
     assert_eq!(shared.status().unwrap().state(), State::Running, "each has its own");
 }
 
-/// Progress is noted at the time of the last tick, so it keeps a lease for its span from there.
+/// The store knows when progress was made to within a tick: the lease counts from the end of it.
 #[test]
 fn i10_progress_keeps_a_lease() {
     let (store, clock) = store(2);
     let [mut task, shared] = [leased(&store, 10 * SECOND), leased(&store, 10 * SECOND)];
     let shared = shared.share();
+    let tick = |seconds| {
+        for _ in 0..seconds {
+            clock.advance(SECOND);
+            store.tick();
+        }
+    };
     for _ in 0..20 {
-        clock.advance(6 * SECOND);
-        store.tick();
+        tick(9);
         task.advance(1).unwrap();
         shared.set_done(shared.status().unwrap().done() + 1).unwrap();
     }
     assert_eq!((task.status().unwrap().done(), shared.status().unwrap().done()), (20, 20));
-    clock.advance(9 * SECOND);
-    store.tick();
-    assert_eq!(state(&task), State::Running);
-    clock.advance(SECOND);
-    store.tick();
+    tick(11);
+    assert_eq!(state(&task), State::Running, "for all that is known it was made a second later");
+    tick(1);
     assert_eq!((state(&task), shared.status().unwrap().state()), (State::Failed, State::Failed));
+}
+
+/// Regression: while a tick took long, for example since a million tasks expired at once, the pulse stood still.
+/// All increments were silent meanwhile, and the lease ran out under a worker that never paused.
+#[test]
+fn i10_a_worker_that_counts_is_not_lost_however_long_a_tick_takes() {
+    const MILLI: Duration = Duration::from_millis(1);
+    for (lease, gap, between_ticks) in [(500, 21, 3_000), (100, 90, 50), (100, 90, 1_000), (20, 19, 400)] {
+        let (store, clock) = store(2);
+        let [mut task, shared] = [leased(&store, lease * MILLI), leased(&store, lease * MILLI)];
+        let shared = shared.share();
+        let ended = |task: &SharedTask| task.status().unwrap().is_terminal();
+        for now in 1..12_000 {
+            clock.advance(MILLI);
+            if now % gap == 0 {
+                assert_eq!(
+                    (task.advance(1), shared.advance(1)),
+                    (Ok(()), Ok(())),
+                    "at {now} ms, lease {lease} ms"
+                );
+            }
+            if now % between_ticks == 0 {
+                store.tick();
+            }
+        }
+        store.tick();
+        assert!(!ended(&shared) && !task.status().unwrap().is_terminal(), "lease {lease} ms, gap {gap} ms");
+        let silent = (1..).take_while(|_| {
+            clock.advance(MILLI);
+            store.tick();
+            !ended(&shared)
+        });
+        let silent = silent.count() as u32;
+        assert!((lease - 1..=lease + 1).contains(&silent), "lost after {silent} ms, lease {lease} ms");
+        assert_eq!(state(&task), State::Failed);
+    }
+}
+
+/// The relatives of the above: each sign of life counts, whatever the count is.
+#[test]
+fn i10_every_sign_of_life_keeps_a_lease_over_a_long_tick() {
+    type Sign = fn(&mut Task);
+    let signs: [(&str, Sign); 6] = [
+        ("a heartbeat", |task| task.heartbeat().unwrap()),
+        ("a total", |task| task.set_total(100).unwrap()),
+        ("a message", |task| task.set_message("at work").unwrap()),
+        ("a counter", |task| task.counter().advance(1).unwrap()),
+        ("a wait", |task| {
+            task.block().unwrap();
+            task.resume().unwrap();
+        }),
+        ("a retry that comes to the same count", |task| {
+            let done = task.status().unwrap().done();
+            task.retry().unwrap();
+            task.start().unwrap();
+            task.advance(done).unwrap();
+        }),
+    ];
+    for (what, sign) in signs {
+        let (store, clock) = store(1);
+        let mut task = leased(&store, 10 * SECOND);
+        task.advance(5).unwrap();
+        for _ in 0..5 {
+            for _ in 0..7 {
+                clock.advance(9 * SECOND);
+                sign(&mut task);
+            }
+            clock.advance(9 * SECOND);
+            store.tick();
+            assert_eq!(state(&task), State::Running, "{what}");
+        }
+        for _ in 0..2 {
+            clock.advance(10 * SECOND);
+            store.tick();
+        }
+        assert_eq!(state(&task), State::Failed, "{what}");
+    }
+}
+
+/// Progress after a retry counts for itself, even if the keeper has seen the same count before.
+#[test]
+fn i10_a_retry_that_counts_silently_to_the_same_number_keeps_its_lease() {
+    let (store, clock) = store(1);
+    let mut task = leased(&store, 10 * SECOND);
+    task.advance(5).unwrap();
+    clock.advance(10 * SECOND);
+    store.tick();
+    assert_eq!(state(&task), State::Running, "the keeper has seen a count of 5");
+    clock.advance(5 * SECOND);
+    task.retry().unwrap();
+    task.start().unwrap();
+    clock.advance(9 * SECOND);
+    task.advance(5).unwrap();
+    clock.advance(2 * SECOND);
+    store.tick();
+    assert_eq!(state(&task), State::Running, "two seconds after it counted");
 }
 
 #[test]

@@ -63,7 +63,7 @@
 //! * *A late time stamp after the end (I4).* `touch` exchanges `updated` only for the value that it
 //!   loaded, and `end` marks `updated` as ended, which no time is later than. A touch that loaded an
 //!   earlier value fails; one that loads the newer one sees the mark.
-//! * *Progress that the keeper does not see (I6, I12).* See `keeper.rs`.
+//! * *Progress that the keeper does not see (I6, I12).* See `engine/upkeep.rs`.
 //! * *A plain store over somebody else's end.* The exclusive handle stores progress without asking, so
 //!   nobody else may end its task while it is open: a cancel is a request, and a lease makes the handle
 //!   use additions. A pending task can be cancelled by anyone, but its progress is closed, and the
@@ -385,6 +385,14 @@ impl<'a> Cell<'a> {
         is_news
     }
 
+    /// Whether `report` may have news, by a look without the record's lock.
+    pub(crate) fn has_unreported(self) -> bool {
+        // Relaxed, both: what is not visible yet is found at a later tick (`engine/upkeep.rs`). Whoever changes the
+        // second one later, under the lock, reports the progress of that time.
+        let done = self.0[PROGRESS].load(Ordering::Relaxed) & COUNT_MASK;
+        self.0[FROZEN].load(Ordering::Relaxed) != if self.word().is_pending() { 0 } else { done }
+    }
+
     /// Sets `updated` to the time of the end, and marks it, so that a `touch` under way fails.
     pub(crate) fn end(self, now: Stamp) {
         // Release: pairs with the Acquire in `snapshot`, as all fields do. Relaxed before it: `touch` and this
@@ -533,10 +541,11 @@ impl<'a> Cell<'a> {
         !Word::from_bits(before).is_dirty()
     }
 
-    /// Takes the mark away; what was noted before a `mark_dirty` that this undoes is seen afterwards.
-    pub(crate) fn clear_dirty(self) {
+    /// Takes the mark away, and gives the word as it was before. What was noted before a `mark_dirty` that this
+    /// undoes is seen afterwards.
+    pub(crate) fn clear_dirty(self) -> Word {
         // Acquire: pairs with the Release of `mark_dirty`.
-        self.0[WORD].fetch_and(!Word::DIRTY, Ordering::Acquire);
+        Word::from_bits(self.0[WORD].fetch_and(!Word::DIRTY, Ordering::Acquire))
     }
 }
 

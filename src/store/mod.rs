@@ -5,6 +5,8 @@
 pub(crate) mod builder;
 pub(crate) mod changes;
 pub(crate) mod list;
+#[cfg(all(test, not(inflight_loom)))]
+mod tests;
 pub(crate) mod wait;
 
 use std::fmt;

@@ -1,0 +1,3 @@
+//! Tests of a whole store that look at what is inside.
+
+mod keeper;
