@@ -1,7 +1,7 @@
 //! The keeper: who ticks, what a tick does, and that nothing is left of it.
 //!
-//! * The builder's modes: a thread that ticks by itself, or nobody but `tick`. The thread ends with the last
-//!   clone of the store, whatever handles are left.
+//! * The builder's modes: a thread that ticks by itself, or nobody but `tick`. (That the thread ends with the
+//!   store, and goes on after a panic, is in `src/store/tests/`.)
 //! * I10: a lease that is not kept leaves `Failed(Lost)`, and its holder is fenced out; a heartbeat keeps it,
 //!   and so does progress; nothing else expires it early.
 //! * Ticks by several threads at once, and with a clock that stands, do no harm.
@@ -9,7 +9,6 @@
 
 mod common;
 
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,9 +19,6 @@ use inflight::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Threads of keepers are counted, so only one test at a time may have any.
-static KEEPERS: Mutex<()> = Mutex::new(());
 
 fn leased(store: &Store, span: Duration) -> Task {
     let mut task = store.create(NewTask::new("test").lease(span)).unwrap();
@@ -310,7 +306,6 @@ fn ticks_by_hand_do_no_harm() {
 
 #[test]
 fn by_hand_means_that_nobody_else_ticks() {
-    let _alone = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
     let clock = ManualClock::new();
     let store =
         builder(1, &clock).retain(Retention::forever().succeeded_for(Duration::ZERO)).build().unwrap();
@@ -332,7 +327,6 @@ fn by_hand_means_that_nobody_else_ticks() {
 
 #[test]
 fn a_thread_ticks_by_itself() {
-    let _alone = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
     let clock = ManualClock::new();
     let build = |keeper: Option<KeeperMode>| {
         let retention = Retention::forever().succeeded_for(SECOND);
@@ -359,45 +353,4 @@ fn a_thread_ticks_by_itself() {
         eventually("what is past its age goes", || ended.status().is_none());
         assert_eq!((state(&child), state(&parent)), (State::Running, State::Pending));
     }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn the_thread_ends_with_the_last_clone_of_the_store() {
-    let _alone = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = 0;
-    // The thread of a store that another test has dropped may be on its way out.
-    eventually("no other keeper is left", || keepers() == before);
-    let manual = builder(1, &ManualClock::new()).build().unwrap();
-    assert_eq!(keepers(), before, "none by hand");
-    let store = Store::builder().capacity(4).build().unwrap();
-    eventually("the thread is there", || keepers() == before + 1);
-    let clones = [store.clone(), store.clone()];
-    let (mut task, id) = (running(&store), running(&store).id());
-    drop(store);
-    let [first, last] = clones;
-    drop(first);
-    assert!(last.get(id).is_some());
-    assert_eq!(keepers(), before + 1, "one clone is left");
-    drop(last);
-    eventually("the thread is gone", || keepers() == before);
-    task.advance(1).unwrap();
-    assert_eq!(task.succeed(()), Ok(Finish::Won), "a handle that is left works on");
-    drop((task, manual));
-    // Even in the middle of a long wait.
-    let slow =
-        Store::builder().capacity(1).keeper(KeeperMode::Thread { tick: 3_600 * SECOND }).build().unwrap();
-    eventually("the thread is there", || keepers() == before + 1);
-    drop(slow);
-    eventually("the thread is gone", || keepers() == before);
-}
-
-/// How many keepers' threads this process has, as the system names them.
-#[cfg(target_os = "linux")]
-fn keepers() -> usize {
-    let threads = std::fs::read_dir("/proc/self/task").unwrap();
-    let name = |thread: std::io::Result<std::fs::DirEntry>| {
-        std::fs::read_to_string(thread.unwrap().path().join("comm")).unwrap_or_default()
-    };
-    threads.map(name).filter(|name| name.trim_end() == "inflight-keeper").count()
 }

@@ -372,25 +372,27 @@ impl<'a> Cell<'a> {
         self.0[FROZEN].store(done, Ordering::Release);
     }
 
-    /// Notes that those who observe the task are told of `done`; gives whether it is other than they were
-    /// told before. Not after the end.
-    pub(crate) fn report(self, done: u64) -> bool {
-        // Relaxed: until the end nobody reads or writes this but whoever holds the record's lock.
-        let is_news = self.0[FROZEN].load(Ordering::Relaxed) != done;
-        if is_news {
+    /// Notes that those who observe the task have been told of `done`. Not after the end.
+    pub(crate) fn report(self, done: u64) {
+        if self.reported() != done {
             // Release: pairs with the Acquire in `snapshot`, as all fields do: a reader that takes this for an
             // earlier tenant's count sees that the word was vacated.
             self.0[FROZEN].store(done, Ordering::Release);
         }
-        is_news
     }
 
-    /// Whether `report` may have news, by a look without the record's lock.
+    /// What those who observe the task have been told of. Not after the end.
+    pub(crate) fn reported(self) -> u64 {
+        // Relaxed: until the end nobody writes this but whoever holds the record's lock. Without the lock it is a
+        // first look: what is not visible yet is found at a later tick (`engine/upkeep.rs`).
+        self.0[FROZEN].load(Ordering::Relaxed)
+    }
+
+    /// Whether there may be progress that has not been reported, by a look without the record's lock.
     pub(crate) fn has_unreported(self) -> bool {
-        // Relaxed, both: what is not visible yet is found at a later tick (`engine/upkeep.rs`). Whoever changes the
-        // second one later, under the lock, reports the progress of that time.
+        // Relaxed: as in `reported`. Whoever changes that one later reports the progress of that time.
         let done = self.0[PROGRESS].load(Ordering::Relaxed) & COUNT_MASK;
-        self.0[FROZEN].load(Ordering::Relaxed) != if self.word().is_pending() { 0 } else { done }
+        self.reported() != if self.word().is_pending() { 0 } else { done }
     }
 
     /// Sets `updated` to the time of the end, and marks it, so that a `touch` under way fails.

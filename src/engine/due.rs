@@ -208,6 +208,7 @@ impl Engine {
 
     /// Does what the timer is for. Gives when to do so again.
     fn fire(&self, timer: &Timer, now: Stamp, wakes: &mut WakeList) -> Option<Stamp> {
+        self.upkeep.may_panic();
         match &timer.what {
             Due::Lease(key) => {
                 let record = self.registry.find(*key)?;
@@ -276,6 +277,7 @@ impl Engine {
 
     /// Removes a terminal task; one that is gone already, or (impossibly) lives, is left alone.
     fn drop_ended(&self, address: Address, why: GoneReason, wakes: &mut WakeList) {
+        self.upkeep.may_panic();
         if let Some(record) = self.tenant(address).and_then(|key| self.registry.find(key)) {
             let _ = self.remove(&record, why, wakes);
         }

@@ -1,8 +1,14 @@
-//! The keeper: who ticks. What a tick does is in `upkeep.rs`.
+//! The keeper: who ticks, and how it fares. What a tick does is in `upkeep.rs`.
 
-use std::time::Duration;
+use std::any::Any;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 /// Who ticks.
+///
+/// A process that forks takes no thread along, so the keeper stays with the parent; and a lock that another
+/// thread holds at that moment stays locked in the child. The child has to build a store of its own, and must
+/// not use its parent's.
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,8 +27,9 @@ pub enum KeeperMode {
     /// A thread of the store's, at this interval, until the last clone of the store is gone. The default,
     /// at 50 ms.
     Thread {
-        /// The interval: how exact the times of progress are, how soon progress is sampled for parents
-        /// and watchers, and how late at most a lease or a task expires.
+        /// The interval: how exact the times of progress are, though no more than to a millisecond; how soon
+        /// progress is sampled for parents and watchers; and how late at most a task expires. A lease runs out
+        /// by as much later, and by a thirtieth of its span, if its worker made progress.
         tick: Duration,
     },
     /// Nobody: [`Store::tick`](crate::Store::tick) is called by hand.
@@ -35,52 +42,171 @@ impl Default for KeeperMode {
     }
 }
 
+/// How the keeper fares: what [`Store::keeper_health`](crate::Store::keeper_health) gives.
+///
+/// A panic of the keeper is an error in this crate. The keeper goes on with the next tick, and the task that it
+/// was at is tried again a second later. If that panics time and again, that task is neither sampled nor removed.
+///
+/// ```
+/// # use inflight::{KeeperMode, Store};
+/// let store = Store::builder().capacity(16).keeper(KeeperMode::Manual).build()?;
+/// store.tick();
+/// let health = store.keeper_health();
+/// assert_eq!((health.mode, health.is_failing, health.panics), (KeeperMode::Manual, false, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeeperHealth {
+    /// Who ticks.
+    pub mode: KeeperMode,
+    /// Whether the last tick panicked.
+    pub is_failing: bool,
+    /// How many ticks have panicked since the store was built.
+    pub panics: u64,
+    /// The last of these panics.
+    pub last_panic: Option<KeeperPanic>,
+}
+
+/// A panic of the keeper.
+///
+/// ```
+/// # use inflight::Store;
+/// # let store = Store::builder().capacity(16).build()?;
+/// if let Some(panic) = store.keeper_health().last_panic {
+///     eprintln!("the keeper panicked: {} ({:?})", panic.message, panic.at);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeeperPanic {
+    /// What it said.
+    pub message: String,
+    /// When it was, by the store's clock.
+    pub at: SystemTime,
+}
+
+/// What is known of past ticks. Its lock is the last that anyone takes.
+#[derive(Debug, Default)]
+pub(crate) struct Health(Mutex<KeeperHealth>);
+
+impl Health {
+    /// A copy, with what the store knows of who ticks.
+    pub(crate) fn read(&self, mode: KeeperMode) -> KeeperHealth {
+        KeeperHealth { mode, ..self.lock().clone() }
+    }
+
+    pub(crate) fn has_ticked(&self) {
+        self.lock().is_failing = false;
+    }
+
+    pub(crate) fn has_panicked(&self, panic: &(dyn Any + Send), at: Option<SystemTime>) {
+        let text = panic.downcast_ref::<&'static str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let message = text.unwrap_or("a panic without a message").to_owned();
+        let mut health = self.lock();
+        health.is_failing = true;
+        health.panics += 1;
+        health.last_panic = at.map(|at| KeeperPanic { message, at });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, KeeperHealth> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(not(inflight_loom))]
 pub(crate) use thread::Keeper;
 
 #[cfg(not(inflight_loom))]
 mod thread {
-    use std::sync::{Arc, Condvar, Mutex, PoisonError};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
     use std::time::Duration;
 
+    use super::KeeperMode;
     use crate::engine::Engine;
 
     /// The thread that ticks; it ends when this is dropped.
     #[derive(Debug)]
-    pub(crate) struct Keeper(Arc<Stop>);
+    pub(crate) struct Keeper {
+        signal: Arc<Signal>,
+        tick: Duration,
+    }
+
+    /// How the thread and those who hold the store tell each other of their ends.
+    #[derive(Debug, Default)]
+    pub(crate) struct Signal {
+        life: Mutex<Life>,
+        changed: Condvar,
+    }
 
     #[derive(Debug, Default)]
-    struct Stop {
-        stopped: Mutex<bool>,
-        changed: Condvar,
+    struct Life {
+        is_stopped: bool,
+        has_ended: bool,
     }
 
     impl Keeper {
         pub(crate) fn start(engine: Arc<Engine>, tick: Duration) -> std::io::Result<Self> {
-            let stop = Arc::new(Stop::default());
-            let keeper = Self(Arc::clone(&stop));
+            let signal = Arc::new(Signal::default());
+            let keeper = Self { signal: Arc::clone(&signal), tick };
             std::thread::Builder::new().name("inflight-keeper".into()).spawn(move || {
-                while !stop.wait(tick) {
-                    engine.tick();
+                let mut is_more = false;
+                while !signal.is_stopped_within(if is_more { Duration::ZERO } else { tick }) {
+                    // A panic has been noted in the store's health, and its hook has told of it.
+                    let slice = catch_unwind(AssertUnwindSafe(|| engine.slice(!is_more)));
+                    is_more = slice.unwrap_or(false);
                 }
+                drop(engine);
+                signal.tell(|life| life.has_ended = true);
             })?;
             Ok(keeper)
         }
+
+        pub(crate) fn mode(&self) -> KeeperMode {
+            KeeperMode::Thread { tick: self.tick }
+        }
+
+        #[cfg(test)]
+        pub(crate) fn signal(&self) -> Arc<Signal> {
+            Arc::clone(&self.signal)
+        }
     }
 
-    impl Stop {
+    impl Signal {
         /// Waits for `span`, or until stopped; gives whether it was stopped.
-        fn wait(&self, span: Duration) -> bool {
-            let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-            let waited = self.changed.wait_timeout_while(stopped, span, |stopped| !*stopped);
-            *waited.unwrap_or_else(PoisonError::into_inner).0
+        fn is_stopped_within(&self, span: Duration) -> bool {
+            let waited = self.changed.wait_timeout_while(self.lock(), span, |life| !life.is_stopped);
+            waited.unwrap_or_else(PoisonError::into_inner).0.is_stopped
+        }
+
+        fn tell(&self, change: impl FnOnce(&mut Life)) {
+            change(&mut self.lock());
+            self.changed.notify_all();
+        }
+
+        fn lock(&self) -> MutexGuard<'_, Life> {
+            self.life.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        #[cfg(test)]
+        pub(crate) fn is_stopped(&self) -> bool {
+            self.lock().is_stopped
+        }
+
+        /// Waits until the thread has ended.
+        #[cfg(test)]
+        pub(crate) fn join(&self) {
+            let waited = self.changed.wait_while(self.lock(), |life| !life.has_ended);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
         }
     }
 
     impl Drop for Keeper {
         fn drop(&mut self) {
-            *self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
-            self.0.changed.notify_all();
+            self.signal.tell(|life| life.is_stopped = true);
         }
     }
 }

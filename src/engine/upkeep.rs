@@ -58,6 +58,7 @@ use crate::cell::Cell;
 use crate::engine::Engine;
 use crate::engine::due::{Dues, TimerInboxes};
 use crate::engine::inbox::Inbox;
+use crate::engine::keeper::Health;
 use crate::engine::pace::{INTERVAL, Pace};
 use crate::model::clock::Stamp;
 use crate::model::id::Address;
@@ -82,6 +83,9 @@ pub(crate) struct Upkeep {
     lists: Mutex<Lists>,
     /// A lock of its own, which nobody holds for long: a new reader of the feed does not wait for the keeper.
     shared: Mutex<Shared>,
+    pub(crate) health: Health,
+    #[cfg(all(test, not(inflight_loom)))]
+    fuse: std::sync::Mutex<Option<usize>>,
 }
 
 /// What the keeper shares with new readers of the feed, and with those who judge leases.
@@ -142,7 +146,17 @@ impl Upkeep {
             inboxes: TimerInboxes::new(),
             lists: Mutex::new(Lists::default()),
             shared: Mutex::new(Shared { pace, unread: None }),
+            health: Health::default(),
+            #[cfg(all(test, not(inflight_loom)))]
+            fuse: std::sync::Mutex::new(None),
         }
+    }
+
+    /// Where a test has the keeper panic.
+    #[inline(always)]
+    pub(crate) fn may_panic(&self) {
+        #[cfg(all(test, not(inflight_loom)))]
+        self.burn();
     }
 
     /// Has a task sampled at the coming ticks; the caller has set its mark.
@@ -167,7 +181,17 @@ impl Engine {
         // What a panic leaves behind is whole: see the head of this file.
         let done = catch_unwind(AssertUnwindSafe(slice));
         wakes.wake();
-        done.unwrap_or_else(|panic| resume_unwind(panic))
+        match done {
+            Ok(is_more) => {
+                self.upkeep.health.has_ticked();
+                is_more
+            }
+            Err(panic) => {
+                let now = self.clock.now().wall(self.pulse.skew_micros());
+                self.upkeep.health.has_panicked(&*panic, now);
+                resume_unwind(panic)
+            }
+        }
     }
 
     fn slice_locked(&self, is_first: bool, wakes: &mut WakeList) -> bool {
@@ -232,6 +256,7 @@ impl Engine {
 
     /// Tells of the task's progress, if there is any to tell of. Gives whether the task stays on the list.
     fn sample_one(&self, task: &mut Active, beat: Beat, wakes: &mut WakeList) -> bool {
+        self.upkeep.may_panic();
         let Some(cell) = self.table.cell(task.address.slot) else { return false };
         let Some(key) = self.tenant(task.address) else { return false };
         if cell.word().is_terminal() {
@@ -271,11 +296,14 @@ impl Engine {
         let done = status.done();
         cold.roll_up(|share| Share { done, ..share });
         // A change of the word tells of what is done by then (`Engine::announce`).
-        if cell.report(done) {
+        if cell.reported() != done {
             if let Some(waiters) = cold.waiters() {
                 waiters.notify_change(status.version(), wakes);
             }
+            self.upkeep.may_panic();
             self.note_change(record, wakes);
+            // Last, so that a panic loses nothing.
+            cell.report(done);
         }
         let is_observed = cold.has_parent() || cold.waiters().is_some_and(|waiters| waiters.want_progress());
         if !is_observed {
@@ -311,6 +339,7 @@ impl Engine {
             if word.is_vacant() || word.is_terminal() || cell.updated() < unread.since {
                 continue;
             }
+            self.upkeep.may_panic();
             if let Some(record) = self.registry.find(cell.tenant(slot)) {
                 self.mark_dirty(&record);
             }
@@ -354,6 +383,18 @@ impl Upkeep {
             room: lists.active.capacity() + dirty_room + dues_room + inbox_room,
             has_unread: lock(&self.shared).unread.is_some(),
         }
+    }
+
+    /// Has the keeper panic at the `nth` place where it may; it does so once.
+    pub(crate) fn panic_at(&self, nth: usize) {
+        *self.fuse.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(nth);
+    }
+
+    fn burn(&self) {
+        let mut fuse = self.fuse.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let left = fuse.take();
+        assert!(left != Some(0), "a test has the keeper panic");
+        *fuse = left.map(|left| left - 1);
     }
 
     /// Runs `body` while the keeper's lists are locked, as they are during a slice.

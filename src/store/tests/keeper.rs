@@ -1,61 +1,15 @@
 //! What the keeper's lists hold, and for how long.
 #![allow(clippy::unwrap_used, reason = "what tests share fails as they do")]
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Wake, Waker};
+use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
-use crate::engine::keeper::KeeperMode;
-use crate::model::clock::ManualClock;
+use super::{Bell, TICK, poll, running, store, store_with, tick};
 use crate::model::retention::Retention;
 use crate::model::state::{FailureReason, State};
 use crate::record::new_task::NewTask;
-use crate::store::Store;
 use crate::task::Task;
-
-const TICK: Duration = Duration::from_millis(50);
-
-fn store() -> (Store, ManualClock) {
-    store_with(4096, Retention::forever())
-}
-
-fn store_with(capacity: usize, retention: Retention) -> (Store, ManualClock) {
-    let clock = ManualClock::new();
-    let builder = Store::builder().capacity(capacity).clock(clock.clone()).keeper(KeeperMode::Manual);
-    (builder.retain(retention).build().unwrap(), clock)
-}
-
-fn running(store: &Store) -> Task {
-    let mut task = store.create(NewTask::new("test")).unwrap();
-    task.start().unwrap();
-    task
-}
-
-fn tick(store: &Store, clock: &ManualClock) {
-    clock.advance(TICK);
-    store.tick();
-}
-
-/// Remembers whether it was called.
-#[derive(Default)]
-struct Bell(Mutex<bool>);
-
-impl Bell {
-    fn rang(&self) -> bool {
-        *self.0.lock().unwrap()
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        *self.0.lock().unwrap() = true;
-    }
-}
-
-fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> bool {
-    Pin::new(future).poll(&mut Context::from_waker(waker)).is_ready()
-}
 
 #[test]
 fn i8_only_the_first_reader_costs_a_look_at_every_line() {
@@ -172,4 +126,65 @@ fn i9_what_is_due_at_once_is_done_in_slices() {
     }
     assert!(slices >= 15_000 / 2_048, "{slices}");
     drop(lost);
+}
+
+// The keeper's lists held the records of removed tasks, and so their lines, until the next tick.
+#[test]
+fn i7_a_removed_task_holds_no_line_whoever_observed_it() {
+    let (store, clock) = store_with(1_000, Retention::default());
+    let mut changes = store.changes().unwrap();
+    let parent = store.create(NewTask::new("parent")).unwrap();
+    for round in 0..3_000 {
+        if round % 1_001 == 0 {
+            tick(&store, &clock);
+        }
+        let mut task = store
+            .create(NewTask::new("child").parent(parent.id()).lease(TICK).ttl(TICK))
+            .unwrap_or_else(|why| panic!("round {round}: {why}"));
+        task.start().unwrap();
+        let watch = store.watch(task.id());
+        task.advance(1).unwrap();
+        task.succeed(()).unwrap();
+        let _ = store.remove(task.id()).unwrap();
+        drop(watch);
+    }
+    assert!(matches!(changes.try_drain(), crate::Drained::Changes(_)));
+}
+
+#[test]
+fn i9_without_a_tick_nothing_grows_with_the_number_of_lives() {
+    let (store, _) = store_with(16, Retention::default().at_most_succeeded(5));
+    let _changes = store.changes().unwrap();
+    for _ in 0..100_000 {
+        let mut task = store.create(NewTask::new("leased").lease(TICK).ttl(TICK)).unwrap();
+        task.start().unwrap();
+        task.advance(1).unwrap();
+        task.succeed(()).unwrap();
+        let _ = store.remove(task.id()).unwrap();
+    }
+    let sizes = store.engine.upkeep.sizes();
+    assert!(sizes.dirty <= 16 * 1024 && sizes.dues <= 2 * 16 * 1024, "{sizes:?}");
+}
+
+#[test]
+fn i9_the_lists_give_back_the_room_that_they_had_at_a_peak() {
+    const PEAK: usize = 100_000;
+    let (store, clock) = store_with(PEAK, Retention::forever().at_most_failed(10));
+    let _changes = store.changes().unwrap();
+    let mut tasks: Vec<Task> = Vec::new();
+    for _ in 0..PEAK {
+        let mut task = store.create(NewTask::new("leased").lease(TICK)).unwrap();
+        task.start().unwrap();
+        tasks.push(task);
+    }
+    store.tick();
+    let peak = store.engine.upkeep.sizes();
+    assert!(peak.active == PEAK && peak.dues == PEAK && peak.room >= 2 * PEAK, "{peak:?}");
+    tasks.clear();
+    for _ in 0..3 {
+        tick(&store, &clock);
+    }
+    let after = store.engine.upkeep.sizes();
+    assert_eq!((after.active, after.dirty, after.dues), (0, 0, 10));
+    assert!(after.room < 16 * 1024, "{after:?}");
 }
