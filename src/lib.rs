@@ -15,7 +15,7 @@ mod task;
 
 pub use cell::table::MAX_CAPACITY;
 pub use cell::{MAX_ATTEMPTS, MAX_COUNT};
-pub use engine::keeper::KeeperMode;
+pub use engine::keeper::{KeeperHealth, KeeperMode, KeeperPanic};
 pub use engine::lifecycle::Finish;
 pub use index::counts::Counts;
 pub use model::clock::ManualClock;

@@ -1,7 +1,7 @@
 //! The keeper: which thread ticks, what a tick does, and that the thread ends.
 //!
-//! * The builder's modes: a thread of the store's own ticks, or only calls of `tick` do. The thread ends with
-//!   the last clone of the store, even if handles are left.
+//! * The builder's modes: a thread of the store's own ticks, or only calls of `tick` do. (That the thread ends with
+//!   the store, and goes on after a panic, is in `src/store/tests/`.)
 //! * I10: a lease that runs out leaves `Failed(Lost)`, and its holder is fenced out. A heartbeat extends it,
 //!   and so does progress; it does not expire early.
 //! * Concurrent ticks by several threads, and ticks while the clock stands still, do no harm.
@@ -9,20 +9,16 @@
 
 mod common;
 
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{builder, running, store, task};
 use inflight::{
-    ChangeError, FailureReason, Finish, KeeperMode, ManualClock, NewTask, ProgressError, Retention, State,
-    Store, Task,
+    ChangeError, FailureReason, Finish, KeeperMode, ManualClock, NewTask, ProgressError, Retention,
+    SharedTask, State, Store, Task,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Threads of keepers are counted, so only one test at a time may have any.
-static KEEPERS: Mutex<()> = Mutex::new(());
 
 fn leased(store: &Store, span: Duration) -> Task {
     let mut task = store.create(NewTask::new("test").lease(span)).unwrap();
@@ -106,25 +102,124 @@ fn i10_a_heartbeat_counts_from_when_it_was_given() {
     assert_eq!(shared.status().unwrap().state(), State::Running, "each has its own");
 }
 
-/// Progress is recorded at the time of the last tick, so it extends the lease from that time.
+/// The store knows when progress was made to within a tick: the lease counts from the end of it.
 #[test]
 fn i10_progress_keeps_a_lease() {
     let (store, clock) = store(2);
     let [mut task, shared] = [leased(&store, 10 * SECOND), leased(&store, 10 * SECOND)];
     let shared = shared.share();
+    let tick = |seconds| {
+        for _ in 0..seconds {
+            clock.advance(SECOND);
+            store.tick();
+        }
+    };
     for _ in 0..20 {
-        clock.advance(6 * SECOND);
-        store.tick();
+        tick(9);
         task.advance(1).unwrap();
         shared.set_done(shared.status().unwrap().done() + 1).unwrap();
     }
     assert_eq!((task.status().unwrap().done(), shared.status().unwrap().done()), (20, 20));
-    clock.advance(9 * SECOND);
-    store.tick();
-    assert_eq!(state(&task), State::Running);
-    clock.advance(SECOND);
-    store.tick();
+    tick(11);
+    assert_eq!(state(&task), State::Running, "for all that is known it was made a second later");
+    tick(1);
     assert_eq!((state(&task), shared.status().unwrap().state()), (State::Failed, State::Failed));
+}
+
+/// Regression: while a tick took long, for example since a million tasks expired at once, the pulse stood still.
+/// All increments were silent meanwhile, and the lease ran out under a worker that never paused.
+#[test]
+fn i10_a_worker_that_counts_is_not_lost_however_long_a_tick_takes() {
+    const MILLI: Duration = Duration::from_millis(1);
+    for (lease, gap, between_ticks) in [(500, 21, 3_000), (100, 90, 50), (100, 90, 1_000), (20, 19, 400)] {
+        let (store, clock) = store(2);
+        let [mut task, shared] = [leased(&store, lease * MILLI), leased(&store, lease * MILLI)];
+        let shared = shared.share();
+        let ended = |task: &SharedTask| task.status().unwrap().is_terminal();
+        for now in 1..12_000 {
+            clock.advance(MILLI);
+            if now % gap == 0 {
+                assert_eq!(
+                    (task.advance(1), shared.advance(1)),
+                    (Ok(()), Ok(())),
+                    "at {now} ms, lease {lease} ms"
+                );
+            }
+            if now % between_ticks == 0 {
+                store.tick();
+            }
+        }
+        store.tick();
+        assert!(!ended(&shared) && !task.status().unwrap().is_terminal(), "lease {lease} ms, gap {gap} ms");
+        let silent = (1..).take_while(|_| {
+            clock.advance(MILLI);
+            store.tick();
+            !ended(&shared)
+        });
+        let silent = silent.count() as u32;
+        assert!((lease - 1..=lease + 1).contains(&silent), "lost after {silent} ms, lease {lease} ms");
+        assert_eq!(state(&task), State::Failed);
+    }
+}
+
+/// The relatives of the above: each sign of life counts, whatever the count is.
+#[test]
+fn i10_every_sign_of_life_keeps_a_lease_over_a_long_tick() {
+    type Sign = fn(&mut Task);
+    let signs: [(&str, Sign); 6] = [
+        ("a heartbeat", |task| task.heartbeat().unwrap()),
+        ("a total", |task| task.set_total(100).unwrap()),
+        ("a message", |task| task.set_message("at work").unwrap()),
+        ("a counter", |task| task.counter().advance(1).unwrap()),
+        ("a wait", |task| {
+            task.block().unwrap();
+            task.resume().unwrap();
+        }),
+        ("a retry that comes to the same count", |task| {
+            let done = task.status().unwrap().done();
+            task.retry().unwrap();
+            task.start().unwrap();
+            task.advance(done).unwrap();
+        }),
+    ];
+    for (what, sign) in signs {
+        let (store, clock) = store(1);
+        let mut task = leased(&store, 10 * SECOND);
+        task.advance(5).unwrap();
+        for _ in 0..5 {
+            for _ in 0..7 {
+                clock.advance(9 * SECOND);
+                sign(&mut task);
+            }
+            clock.advance(9 * SECOND);
+            store.tick();
+            assert_eq!(state(&task), State::Running, "{what}");
+        }
+        for _ in 0..2 {
+            clock.advance(10 * SECOND);
+            store.tick();
+        }
+        assert_eq!(state(&task), State::Failed, "{what}");
+    }
+}
+
+/// Progress after a retry counts for itself, even if the keeper has seen the same count before.
+#[test]
+fn i10_a_retry_that_counts_silently_to_the_same_number_keeps_its_lease() {
+    let (store, clock) = store(1);
+    let mut task = leased(&store, 10 * SECOND);
+    task.advance(5).unwrap();
+    clock.advance(10 * SECOND);
+    store.tick();
+    assert_eq!(state(&task), State::Running, "the keeper has seen a count of 5");
+    clock.advance(5 * SECOND);
+    task.retry().unwrap();
+    task.start().unwrap();
+    clock.advance(9 * SECOND);
+    task.advance(5).unwrap();
+    clock.advance(2 * SECOND);
+    store.tick();
+    assert_eq!(state(&task), State::Running, "two seconds after it counted");
 }
 
 #[test]
@@ -211,7 +306,6 @@ fn ticks_by_hand_do_no_harm() {
 
 #[test]
 fn by_hand_means_that_nobody_else_ticks() {
-    let _alone = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
     let clock = ManualClock::new();
     let store =
         builder(1, &clock).retain(Retention::forever().succeeded_for(Duration::ZERO)).build().unwrap();
@@ -233,7 +327,6 @@ fn by_hand_means_that_nobody_else_ticks() {
 
 #[test]
 fn a_thread_ticks_by_itself() {
-    let _alone = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
     let clock = ManualClock::new();
     let build = |keeper: Option<KeeperMode>| {
         let retention = Retention::forever().succeeded_for(SECOND);
@@ -260,45 +353,4 @@ fn a_thread_ticks_by_itself() {
         eventually("a task past its age is removed", || ended.status().is_none());
         assert_eq!((state(&child), state(&parent)), (State::Running, State::Pending));
     }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn the_thread_ends_with_the_last_clone_of_the_store() {
-    let _alone = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = 0;
-    // The thread of a store that another test has dropped may not have ended yet.
-    eventually("no other keeper is left", || keepers() == before);
-    let manual = builder(1, &ManualClock::new()).build().unwrap();
-    assert_eq!(keepers(), before, "none by hand");
-    let store = Store::builder().capacity(4).build().unwrap();
-    eventually("the thread is there", || keepers() == before + 1);
-    let clones = [store.clone(), store.clone()];
-    let (mut task, id) = (running(&store), running(&store).id());
-    drop(store);
-    let [first, last] = clones;
-    drop(first);
-    assert!(last.get(id).is_some());
-    assert_eq!(keepers(), before + 1, "one clone is left");
-    drop(last);
-    eventually("the thread is gone", || keepers() == before);
-    task.advance(1).unwrap();
-    assert_eq!(task.succeed(()), Ok(Finish::Won), "a handle that is left works on");
-    drop((task, manual));
-    // Even in the middle of a long wait.
-    let slow =
-        Store::builder().capacity(1).keeper(KeeperMode::Thread { tick: 3_600 * SECOND }).build().unwrap();
-    eventually("the thread is there", || keepers() == before + 1);
-    drop(slow);
-    eventually("the thread is gone", || keepers() == before);
-}
-
-/// How many keeper threads this process has, by the names that the system shows.
-#[cfg(target_os = "linux")]
-fn keepers() -> usize {
-    let threads = std::fs::read_dir("/proc/self/task").unwrap();
-    let name = |thread: std::io::Result<std::fs::DirEntry>| {
-        std::fs::read_to_string(thread.unwrap().path().join("comm")).unwrap_or_default()
-    };
-    threads.map(name).filter(|name| name.trim_end() == "inflight-keeper").count()
 }

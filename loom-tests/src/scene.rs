@@ -18,8 +18,24 @@ use std::time::Duration;
 use inflight::{KeeperMode, ManualClock, NewTask, Retention, Status, Store, StoreBuilder, Task, TaskId};
 use loom::thread::{self, JoinHandle};
 
-/// One step of the clock; longer than a unit of the store's time.
+/// One step of the clock: after it the pulse moves, and what was stored before it is visible. So a model lets
+/// an increment race with one step at the most, and joins its threads before the next.
 pub(crate) const STEP: Duration = Duration::from_millis(1);
+
+/// Moves the clock on, and ticks: the pulse moves.
+pub(crate) fn tick(store: &Store, clock: &ManualClock) {
+    clock.advance(STEP);
+    store.tick();
+}
+
+/// A thread that ticks, and again before the clock has moved on.
+pub(crate) fn keeper(store: &Store, clock: &ManualClock) -> JoinHandle<()> {
+    let (store, clock) = (store.clone(), clock.clone());
+    thread::spawn(move || {
+        tick(&store, &clock);
+        store.tick();
+    })
+}
 
 /// A store for `capacity` tasks in which nothing happens by itself, with its clock.
 pub(crate) fn store(capacity: usize) -> (Store, ManualClock) {

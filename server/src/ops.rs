@@ -5,6 +5,8 @@ use axum::extract::State;
 use axum::response::Response;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
+use inflight::KeeperHealth;
+
 use crate::app::Shared;
 use crate::auth::{Caller, Scope};
 use crate::meters::set_gauges;
@@ -23,7 +25,7 @@ pub(crate) async fn healthz() -> Response {
 
 /// Whether the service takes requests, and will for some time
 ///
-/// 503 once it is shutting down.
+/// 503 once it is shutting down, and while its store is not in order.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -34,7 +36,17 @@ pub(crate) async fn readyz(State(app): State<Shared>) -> Result<Response, Proble
     if app.options.shutdown.has_begun() {
         return Err(Problem::new(Kind::Draining, "the service is shutting down"));
     }
+    in_order(&app.store.keeper_health())?;
     Ok(text("ready\n", "text/plain; charset=utf-8"))
+}
+
+/// Whether the store's keeper does its work.
+fn in_order(keeper: &KeeperHealth) -> Result<(), Problem> {
+    if !keeper.is_failing {
+        return Ok(());
+    }
+    let said = keeper.last_panic.as_ref().map_or("", |panic| &panic.message);
+    Err(Problem::new(Kind::Unhealthy, format!("the keeper panicked, {} times by now: {said}", keeper.panics)))
 }
 
 /// The service's figures
@@ -60,4 +72,22 @@ fn text(body: impl Into<Body>, media_type: &'static str) -> Response {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    #[test]
+    fn a_keeper_that_fails_makes_the_service_not_ready() {
+        let mut keeper = KeeperHealth::default();
+        assert!(in_order(&keeper).is_ok());
+        keeper.panics = 3;
+        assert!(in_order(&keeper).is_ok(), "it has recovered");
+        keeper.is_failing = true;
+        let problem = in_order(&keeper).unwrap_err();
+        assert_eq!(problem.into_response().status(), 503);
+    }
 }

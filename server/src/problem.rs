@@ -37,6 +37,7 @@ pub(crate) enum Kind {
     KeyReused,
     Full,
     Draining,
+    Unhealthy,
     Internal,
 }
 
@@ -81,6 +82,7 @@ impl Kind {
             Kind::Draining => {
                 (StatusCode::SERVICE_UNAVAILABLE, "shutting-down", "The service is shutting down")
             }
+            Kind::Unhealthy => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", "The service is not in order"),
             Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The service has failed"),
         }
     }

@@ -63,7 +63,7 @@
 //! * *A late time stamp after the end (I4).* `touch` exchanges `updated` only for the value that it
 //!   loaded, and `end` marks `updated` as ended, which no time is later than. A touch that loaded an
 //!   earlier value fails; one that loads the newer one sees the mark.
-//! * *Progress that the keeper does not see (I6, I12).* See `keeper.rs`.
+//! * *Progress that the keeper does not see (I6, I12).* See `engine/upkeep.rs`.
 //! * *A plain store over somebody else's end.* The exclusive handle stores progress without asking, so
 //!   nobody else may end its task while it is open: a cancel is a request, and a lease makes the handle
 //!   use additions. A pending task can be cancelled by anyone, but its progress is closed, and the
@@ -372,17 +372,27 @@ impl<'a> Cell<'a> {
         self.0[FROZEN].store(done, Ordering::Release);
     }
 
-    /// Notes that those who observe the task are told of `done`; gives whether it is other than they were
-    /// told before. Not after the end.
-    pub(crate) fn report(self, done: u64) -> bool {
-        // Relaxed: until the end nobody reads or writes this but whoever holds the record's lock.
-        let is_news = self.0[FROZEN].load(Ordering::Relaxed) != done;
-        if is_news {
+    /// Notes that those who observe the task have been told of `done`. Not after the end.
+    pub(crate) fn report(self, done: u64) {
+        if self.reported() != done {
             // Release: pairs with the Acquire in `snapshot`, as all fields do: a reader that takes this for an
             // earlier tenant's count sees that the word was vacated.
             self.0[FROZEN].store(done, Ordering::Release);
         }
-        is_news
+    }
+
+    /// What those who observe the task have been told of. Not after the end.
+    pub(crate) fn reported(self) -> u64 {
+        // Relaxed: until the end nobody writes this but whoever holds the record's lock. Without the lock it is a
+        // first look: what is not visible yet is found at a later tick (`engine/upkeep.rs`).
+        self.0[FROZEN].load(Ordering::Relaxed)
+    }
+
+    /// Whether there may be progress that has not been reported, by a look without the record's lock.
+    pub(crate) fn has_unreported(self) -> bool {
+        // Relaxed: as in `reported`. Whoever changes that one later reports the progress of that time.
+        let done = self.0[PROGRESS].load(Ordering::Relaxed) & COUNT_MASK;
+        self.reported() != if self.word().is_pending() { 0 } else { done }
     }
 
     /// Sets `updated` to the time of the end, and marks it, so that a `touch` under way fails.
@@ -533,10 +543,11 @@ impl<'a> Cell<'a> {
         !Word::from_bits(before).is_dirty()
     }
 
-    /// Takes the mark away; what was noted before a `mark_dirty` that this undoes is seen afterwards.
-    pub(crate) fn clear_dirty(self) {
+    /// Takes the mark away, and gives the word as it was before. What was noted before a `mark_dirty` that this
+    /// undoes is seen afterwards.
+    pub(crate) fn clear_dirty(self) -> Word {
         // Acquire: pairs with the Release of `mark_dirty`.
-        self.0[WORD].fetch_and(!Word::DIRTY, Ordering::Acquire);
+        Word::from_bits(self.0[WORD].fetch_and(!Word::DIRTY, Ordering::Acquire))
     }
 }
 

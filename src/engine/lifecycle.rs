@@ -213,20 +213,33 @@ impl Engine {
         self.status(record).ok_or(GONE)
     }
 
-    /// Ends the task of a leased handle that has not been heard of: neither a heartbeat nor progress
-    /// since the lease was last extended. Otherwise gives the time at which to look again.
+    /// Ends the task of a leased handle that was silent for the span of its lease: no heartbeat, no other change
+    /// and no progress. Otherwise gives the time at which to look again.
+    ///
+    /// A change notes its time, and so does the first increment after each move of the pulse. The increments
+    /// after that are silent. So if there is progress since the keeper last looked, the last of it may have been
+    /// made until the pulse moved again, however long that took: the lease counts from there. A call that is
+    /// held up between its count and the note of the time is as silent as one that is held up before its count.
     pub(crate) fn expire_lease(
         &self,
         record: &Arc<Record>,
         now: Stamp,
         wakes: &mut WakeList,
     ) -> Option<Stamp> {
-        let cold = record.lock();
-        let status = self.status(record)?;
-        let (span, deadline) = record.lease().zip(cold.deadline()).filter(|_| !status.is_terminal())?;
-        let deadline = deadline.max(self.cell(record)?.updated().plus(span));
-        if deadline > now {
-            return Some(deadline);
+        let mut cold = record.lock();
+        let status = self.status(record).filter(|status| !status.is_terminal())?;
+        let span = record.lease()?;
+        let updated = self.cell(record)?.updated();
+        let lease = cold.lease()?;
+        lease.deadline = lease.deadline.max(updated.plus(span));
+        let progress = (status.attempt(), status.done());
+        let is_news = status.done() > 0 && progress != (lease.attempt, lease.done);
+        if lease.deadline <= now && is_news {
+            (lease.attempt, lease.done) = progress;
+            lease.deadline = lease.deadline.max(self.silent_until(updated, now).plus(span));
+        }
+        if lease.deadline > now {
+            return Some(lease.deadline);
         }
         let ending = Ending::failed(FailureReason::Lost, "the lease ran out without a heartbeat");
         self.end(record, cold, status.state(), ending, wakes);
@@ -241,7 +254,8 @@ impl Engine {
             return Err(ChangeError::Ended(status.state()));
         }
         let span = record.lease().ok_or(ChangeError::NoLease)?;
-        cold.rare().deadline = Some(self.clock.now().plus(span));
+        let lease = cold.lease().ok_or(ChangeError::NoLease)?;
+        lease.deadline = lease.deadline.max(self.clock.now().plus(span));
         Ok(())
     }
 
@@ -279,16 +293,18 @@ impl Engine {
         }
         self.note_change(record, wakes);
         drop(cold);
-        self.upkeep.retire(record, state, cell.updated(), &self.retention);
+        self.retire(record, state, cell.updated());
     }
 
     /// Tells those whom a change concerns that is not the end. Under the lock, which it lets go of before
     /// it wakes anyone.
-    fn announce(&self, record: &Arc<Record>, cold: MutexGuard<'_, Cold>, after: Word) {
+    fn announce(&self, record: &Arc<Record>, mut cold: MutexGuard<'_, Cold>, after: Word) {
         let mut wakes = WakeList::default();
         if let (Some(cell), Some(status)) = (self.cell(record), self.status(record)) {
-            // The progress that this tells of the keeper need not tell again.
+            // The progress that this tells of the keeper need not tell again: neither to those who wait, nor to
+            // the parent.
             cell.report(status.done());
+            cold.roll_up(|share| Share { done: status.done(), ..share });
             if let Some(waiters) = cold.waiters() {
                 waiters.notify_change(status.version(), &mut wakes);
                 if after.cancel_requested() {
@@ -298,7 +314,7 @@ impl Engine {
         }
         self.note_change(record, &mut wakes);
         drop(cold);
-        // A change notes its time, and so must have the task sampled: see `keeper.rs`.
+        // A change notes its time, and so must have the task sampled: see `upkeep.rs`.
         if after.is_observed() || self.feed.is_read() {
             self.mark_dirty(record);
         }

@@ -2,9 +2,12 @@
 //!
 //! `task/` and `store/` use it. It uses `index/` and what lies below.
 
-pub(crate) mod inbox;
+mod due;
+mod inbox;
 pub(crate) mod keeper;
 pub(crate) mod lifecycle;
+mod pace;
+mod upkeep;
 pub(crate) mod waiter;
 
 use std::sync::Arc as StdArc;
@@ -13,7 +16,8 @@ use crossbeam_utils::CachePadded;
 
 use crate::cell::table::{Place, Table};
 use crate::cell::{Cell, Reading, ReadingWords};
-use crate::engine::keeper::Upkeep;
+use crate::engine::pace::Pace;
+use crate::engine::upkeep::Upkeep;
 use crate::index::aliases::{Alias, Peek};
 use crate::index::counts::Tally;
 use crate::index::feed::{Event, Feed, Subject};
@@ -31,7 +35,7 @@ use crate::record::new_task::NewTask;
 use crate::record::status::Status;
 use crate::record::wait_list::{Conclusion, WakeList};
 use crate::record::{ForeignId, Kin, Parent, Record};
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering, keep_order};
 
 /// What a poll has found that had to look further than one line.
 struct Found {
@@ -69,14 +73,15 @@ impl Engine {
         retention: Retention,
         feed: Feed,
     ) -> Option<Self> {
+        let pulse = Pulse::new(&clock);
         Some(Self {
             registry: Registry::new(table.lines())?,
             table,
-            pulse: CachePadded::new(Pulse::new(&clock)),
+            upkeep: Upkeep::new(Pace::new(pulse.now(), clock.now())),
+            pulse: CachePadded::new(pulse),
             incarnation,
             roster: Roster::new(),
             tally: Tally::new(),
-            upkeep: Upkeep::new(),
             feed,
             clock,
             limits,
@@ -278,6 +283,12 @@ impl Engine {
         self.tenant(address).is_some()
     }
 
+    /// Whether the tenant at `address` is still in the store, and has not ended.
+    pub(crate) fn is_live(&self, address: Address) -> bool {
+        let has_ended = |cell: Cell<'_>| cell.word().is_terminal();
+        self.is_alive(address) && !self.table.cell(address.slot).is_none_or(has_ended)
+    }
+
     // ---- coming and going ------------------------------------------------------------------------------
 
     /// Makes a task. If it cannot be made, nothing has changed.
@@ -319,7 +330,7 @@ impl Engine {
         self.tally.shift(None, Some(State::Pending));
         self.roster.enter(key.address(), |address| self.is_alive(address));
         if let Some(deadline) = deadline {
-            self.upkeep.watch_lease(key, deadline);
+            self.watch_lease(key, deadline);
         }
         if self.feed.is_read() {
             let mut wakes = WakeList::default();
@@ -398,16 +409,17 @@ impl Engine {
     /// Marks a task as worth sampling at the coming ticks.
     pub(crate) fn mark_dirty(&self, record: &Arc<Record>) {
         if self.cell(record).is_some_and(|cell| cell.mark_dirty()) {
-            self.upkeep.sample_soon(Arc::clone(record));
+            self.upkeep.sample_soon(record.key().address(), |address| self.is_live(*address));
         }
     }
 
-    /// Notes that progress was made, at the time of the last tick, and has it sampled if anyone cares.
-    /// Once per tick and task.
+    /// Notes that progress was made, at the time of the pulse, and has it sampled if anyone observes the task.
+    /// Once per task and move of the pulse.
     #[cold]
     pub(crate) fn note_progress(&self, record: &Arc<Record>, pulse: Stamp) {
         if let Some(cell) = self.cell(record) {
             cell.touch(pulse);
+            keep_order(); // The flags after the time: see `upkeep.rs`.
             if cell.word().is_observed() || self.feed.is_read() {
                 self.mark_dirty(record);
             }

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::sync::{Arc, AtomicI64, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicI64, AtomicU64, Ordering, keep_order};
 
 /// Microseconds from the Unix epoch to 2020-01-01T00:00:00Z, where stamps count from.
 const ORIGIN_MICROS: i64 = 1_577_836_800_000_000;
@@ -123,7 +123,8 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// The time at the last tick, for those who cannot afford to read a clock.
+/// The store's cached time, for those who cannot afford to read a clock. The keeper moves it
+/// (`engine/pace.rs` says when), and between two moves it stands.
 #[derive(Debug)]
 pub(crate) struct Pulse {
     now: AtomicU64,
@@ -136,11 +137,12 @@ impl Pulse {
         Self { now: AtomicU64::new(clock.now().bits()), skew_micros: AtomicI64::new(skew_micros) }
     }
 
-    /// The time at the last tick. It is different after each tick, up to the end of the clock's range.
+    /// The time at the last move, loaded after whatever the caller has stored.
     #[inline(always)]
     pub(crate) fn now(&self) -> Stamp {
-        // Relaxed: a time and no more. Who loads an old one notes an old time; what the keeper makes of
-        // that is argued in `keeper.rs`.
+        keep_order();
+        // Relaxed: a time and no more. A thread that loads an old one notes an old time; the head of
+        // `engine/upkeep.rs` says why the keeper still sees all progress.
         Stamp(self.now.load(Ordering::Relaxed))
     }
 
@@ -151,28 +153,20 @@ impl Pulse {
         self.skew_micros.load(Ordering::Relaxed)
     }
 
-    /// Moves to the clock's time, and at least one unit on. Only one thread at a time, which is who holds the
-    /// keeper's lock.
-    pub(crate) fn tick(&self, clock: &Clock) -> Tick {
-        let (before, due) = (self.now(), clock.now());
-        let now = Stamp(due.bits().max(before.bits() + 1).min(Stamp::MASK));
-        // Relaxed, both: as above.
+    /// Moves to `now`. The caller holds the lock of the pace.
+    pub(crate) fn move_to(&self, now: Stamp) {
+        // Relaxed: as above.
         self.now.store(now.bits(), Ordering::Relaxed);
+    }
+
+    /// Reads the wall clock, and follows it if it has been stepped. The caller holds the lock of the keeper's
+    /// lists.
+    pub(crate) fn follow_wall(&self, clock: &Clock) {
         if let Some(skew) = clock.skew_unlike(self.skew_micros()) {
+            // Relaxed: as above.
             self.skew_micros.store(skew, Ordering::Relaxed);
         }
-        Tick { before, now, due }
     }
-}
-
-/// What a beat of the pulse has found.
-pub(crate) struct Tick {
-    /// The time at the beat before.
-    pub(crate) before: Stamp,
-    /// The time from now on. It runs ahead of the clock if that moves more slowly than the pulse beats.
-    pub(crate) now: Stamp,
-    /// The clock's time: what is due by it is due.
-    pub(crate) due: Stamp,
 }
 
 fn wall_micros() -> i64 {
@@ -342,7 +336,7 @@ mod tests {
         let stamp = clock.now();
         let at_first = stamp.wall(pulse.skew_micros());
         for _ in 0..10_000 {
-            pulse.tick(&clock);
+            pulse.follow_wall(&clock);
             assert_eq!(stamp.wall(pulse.skew_micros()), at_first);
         }
         let manual = ManualClock::new();
@@ -351,7 +345,7 @@ mod tests {
         for step in steps {
             let before = pulse.skew_micros();
             manual.step_wall(step);
-            pulse.tick(&clock);
+            pulse.follow_wall(&clock);
             assert_eq!(pulse.skew_micros() - before, step * 1_000_000, "a step is followed");
         }
     }

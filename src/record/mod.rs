@@ -89,9 +89,19 @@ pub(crate) struct Rare {
     pub(crate) family: Option<StdArc<Family>>,
     /// This task's share of its parent's sums.
     pub(crate) kin: Option<Kin>,
-    /// When the lease runs out, unless it is extended before.
-    pub(crate) deadline: Option<Stamp>,
+    pub(crate) lease: Option<Lease>,
     pub(crate) waiters: Option<Arc<WaitList>>,
+}
+
+/// What the keeper knows of the worker of a leased task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    /// When the lease runs out, if the worker makes no change from now on.
+    pub(crate) deadline: Stamp,
+    /// The attempt, and how much it had done, when the keeper last took progress into account. All progress up
+    /// to that is no longer news.
+    pub(crate) attempt: u32,
+    pub(crate) done: u64,
 }
 
 pub(crate) struct Kin {
@@ -109,7 +119,8 @@ impl Record {
     ) -> Self {
         let mut cold = Cold::default();
         if kin.is_some() || deadline.is_some() {
-            cold.rare = Some(Box::new(Rare { kin, deadline, ..Rare::default() }));
+            let lease = deadline.map(|deadline| Lease { deadline, attempt: 1, done: 0 });
+            cold.rare = Some(Box::new(Rare { kin, lease, ..Rare::default() }));
         }
         Self { kind, traits, cold: Mutex::new(cold), tenancy }
     }
@@ -176,8 +187,8 @@ impl Cold {
         self.rare.as_ref().is_some_and(|rare| rare.kin.is_some())
     }
 
-    pub(crate) fn deadline(&self) -> Option<Stamp> {
-        self.rare.as_ref()?.deadline
+    pub(crate) fn lease(&mut self) -> Option<&mut Lease> {
+        self.rare.as_mut()?.lease.as_mut()
     }
 
     pub(crate) fn waiters(&self) -> Option<&Arc<WaitList>> {

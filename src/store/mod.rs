@@ -5,13 +5,15 @@
 pub(crate) mod builder;
 pub(crate) mod changes;
 pub(crate) mod list;
+#[cfg(all(test, not(inflight_loom)))]
+mod tests;
 pub(crate) mod wait;
 
 use std::fmt;
 use std::sync::Arc as StdArc;
 
 use crate::engine::Engine;
-use crate::engine::keeper::KeeperMode;
+use crate::engine::keeper::{KeeperHealth, KeeperMode};
 use crate::index::counts::Counts;
 use crate::model::id::TaskId;
 use crate::model::state::{Absent, GoneReason};
@@ -50,7 +52,7 @@ use crate::task::handle::Handle;
 pub struct Store {
     pub(crate) engine: StdArc<Engine>,
     #[cfg(not(inflight_loom))]
-    _keeper: Option<StdArc<crate::engine::keeper::Keeper>>,
+    keeper: Option<StdArc<crate::engine::keeper::Keeper>>,
 }
 
 impl Store {
@@ -75,7 +77,7 @@ impl Store {
                 Some(StdArc::new(keeper.map_err(|error| BuildError::NoThread(error.to_string()))?))
             }
         };
-        Ok(Self { engine, _keeper: keeper })
+        Ok(Self { engine, keeper })
     }
 
     /// A model has no keeper's thread: it calls `tick` itself.
@@ -331,7 +333,13 @@ impl Store {
     /// Does what the keeper does at each tick: updates the cached time, samples progress for its observers,
     /// expires leases, and removes tasks whose retention is over.
     ///
-    /// Only needed with [`KeeperMode::Manual`]; harmless otherwise.
+    /// Only needed with [`KeeperMode::Manual`]; harmless otherwise. The cached time moves by a millisecond at
+    /// least: a tick that comes sooner after another leaves it as it is.
+    ///
+    /// # Panics
+    ///
+    /// If there is an error in this crate. The store is whole all the same, and
+    /// [`Store::keeper_health`] tells of it.
     ///
     /// ```
     /// # use inflight::{KeeperMode, NewTask, Store};
@@ -346,6 +354,23 @@ impl Store {
     /// ```
     pub fn tick(&self) {
         self.engine.tick();
+    }
+
+    /// Who ticks, and whether a tick has panicked: then leases, samples and retention may be late.
+    ///
+    /// ```
+    /// # use inflight::Store;
+    /// # let store = Store::builder().capacity(16).build()?;
+    /// assert!(!store.keeper_health().is_failing);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn keeper_health(&self) -> KeeperHealth {
+        #[cfg(not(inflight_loom))]
+        let mode = self.keeper.as_ref().map_or(KeeperMode::Manual, |keeper| keeper.mode());
+        #[cfg(inflight_loom)]
+        let mode = KeeperMode::Manual;
+        self.engine.upkeep.health.read(mode)
     }
 }
 

@@ -88,7 +88,7 @@ impl Future for WaitTimeout {
             return Poll::Ready(if is_late { Err(WaitError::TimedOut(status)) } else { Ok(status) });
         }
         if !std::mem::replace(&mut this.timed, true) {
-            engine.upkeep.watch_waiter(registration.clone(), this.deadline);
+            engine.watch_waiter(registration.clone(), this.deadline);
         }
         Poll::Pending
     }

@@ -76,6 +76,15 @@ mod threaded {
 #[cfg(not(any(inflight_loom, inflight_shuttle)))]
 pub(crate) use threaded::*;
 
+/// Keeps what comes before it in the program before what comes after it, as far as the compiler is concerned.
+/// It is no instruction: what the processor reorders is another matter (`engine/pace.rs`). In a model nothing
+/// needs it, since there a thread's own order stands.
+#[inline(always)]
+pub(crate) fn keep_order() {
+    #[cfg(not(any(inflight_loom, inflight_shuttle)))]
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+}
+
 /// How the store itself hashes ids: with a random seed, because clients choose ids.
 #[cfg(not(any(inflight_loom, inflight_shuttle)))]
 pub(crate) type Hashing = foldhash::fast::RandomState;

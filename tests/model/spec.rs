@@ -91,15 +91,16 @@ pub(crate) struct Entry {
     /// Grows with everything that a poll or a read of the details could show.
     pub(crate) changes: u64,
     deadline: u64,
+    /// The attempt and the count when the keeper last took progress into account.
+    sampled: (u32, u64),
     end: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone {
     pub(crate) reason: GoneReason,
-    /// How many tasks had been created by then, and how many ticks there had been.
+    /// How many tasks had been created by then.
     pub(crate) creates: u64,
-    pub(crate) ticks: u64,
 }
 
 #[derive(Debug, Default)]
@@ -107,12 +108,11 @@ pub(crate) struct Spec {
     pub(crate) capacity: usize,
     pub(crate) tasks: Vec<Entry>,
     pub(crate) now: u64,
-    /// The time of the last tick, and the wall clock's offset at it.
-    pub(crate) pulse: u64,
+    /// The times of all ticks so far, and the wall clock's offset at the last.
+    ticks: Vec<u64>,
     pub(crate) shown_step: i64,
     pub(crate) step: i64,
     pub(crate) creates: u64,
-    pub(crate) ticks: u64,
     /// A child has made progress since the last tick.
     pub(crate) is_dirty: bool,
     ends: u64,
@@ -136,10 +136,18 @@ impl Entry {
         self.changes += 1;
     }
 
-    /// When the lease runs out, unless the worker gives a sign of life.
-    fn runs_out(&self) -> Option<u64> {
-        let span = self.new.lease.filter(|_| self.is_live())?;
-        Some(self.deadline.max(self.updated + span))
+    /// Whether the lease has run out, at a tick. If there is progress that is news, it may have been made until
+    /// the tick after the one that it was noted at, and half a millisecond more.
+    fn runs_out(&mut self, now: u64, ticks: &[u64]) -> bool {
+        let Some(span) = self.new.lease.filter(|_| self.is_live()) else { return false };
+        self.deadline = self.deadline.max(self.updated + span);
+        if self.deadline <= now && self.done > 0 && self.sampled != (self.attempt, self.done) {
+            self.sampled = (self.attempt, self.done);
+            let next = ticks.iter().find(|tick| **tick > self.updated);
+            let until = next.map_or(now, |tick| now.min(tick + 1));
+            self.deadline = self.deadline.max(until + span);
+        }
+        self.deadline <= now
     }
 }
 
@@ -200,19 +208,13 @@ impl Spec {
         (in_use >= self.capacity).then_some(CreateError::Full { capacity: self.capacity })
     }
 
-    /// Whether the keeper may still hold the line of a task that is gone: it releases observed tasks, that is
-    /// children, at its next tick.
-    pub(crate) fn keeper_may_hold(&self) -> bool {
-        let gone = |task: &Entry| task.gone.is_some_and(|gone| gone.ticks == self.ticks);
-        self.tasks.iter().any(|task| gone(task) && task.parent.is_some())
-    }
-
     pub(crate) fn create(&mut self, new: New, id: TaskId, parent: Option<usize>) {
         self.creates += 1;
         let (now, total) = (self.now, new.total);
         self.tasks.push(Entry {
             id,
             deadline: now + new.lease.unwrap_or(0),
+            sampled: (1, 0),
             new,
             parent,
             state: State::Pending,
@@ -286,7 +288,7 @@ impl Spec {
     }
 
     fn count(&mut self, task: usize, done: u64) {
-        let pulse = self.pulse;
+        let pulse = self.ticks.last().copied().unwrap_or(0);
         let task = &mut self.tasks[task];
         if done != task.done {
             task.done = done;
@@ -410,18 +412,18 @@ impl Spec {
     }
 
     pub(crate) fn let_go(&mut self, task: usize, reason: GoneReason) {
-        self.tasks[task].gone = Some(Gone { reason, creates: self.creates, ticks: self.ticks });
+        self.tasks[task].gone = Some(Gone { reason, creates: self.creates });
     }
 
     // ---- time ---------------------------------------------------------------------------------------
 
     pub(crate) fn tick(&mut self) {
-        self.ticks += 1;
-        self.pulse = self.now;
+        self.ticks.push(self.now);
         self.shown_step = self.step;
         self.is_dirty = false;
         for at in 0..self.tasks.len() {
-            if self.tasks[at].is_stored() && self.tasks[at].runs_out().is_some_and(|due| due <= self.now) {
+            let (now, ticks) = (self.now, &self.ticks);
+            if self.tasks[at].is_stored() && self.tasks[at].runs_out(now, ticks) {
                 self.end(at, State::Failed, Some(FailureReason::Lost), Outcome::Lost);
             }
         }

@@ -4,7 +4,7 @@ use inflight::{CreateError, NewTask, Retention, State, Store, Task, TaskId};
 use loom::thread;
 
 use super::models;
-use crate::scene::{STEP, create, running, store, store_with};
+use crate::scene::{STEP, create, keeper, running, store, store_with, tick};
 
 models![
     i12_counts_after_transitions_of_two_tasks,
@@ -66,69 +66,57 @@ fn i12_a_parents_sums_after_transitions_of_two_children() {
 
 /// I12. The store–load race of sampled progress, as a parent sees it.
 fn i12_a_childs_progress_against_a_tick() {
-    let (store, _clock) = store(2);
+    let (store, clock) = store(2);
     let parent = create(&store);
     let mut child = child(&store, parent.id());
     child.advance(1).unwrap();
-    let keeper = {
-        let store = store.clone();
-        thread::spawn(move || store.tick())
-    };
+    let keeper = keeper(&store, &clock);
     child.advance(1).unwrap();
     keeper.join().unwrap();
-    store.tick();
+    tick(&store, &clock);
     assert_eq!(store.children(parent.id()).unwrap().done(), 2);
 }
 
 /// I12. The keeper lets go of a quiet child while it makes progress, twice.
 fn i12_a_childs_progress_against_the_tick_that_lets_go() {
-    let (store, _clock) = store(2);
+    let (store, clock) = store(2);
     let parent = create(&store);
     let mut child = child(&store, parent.id());
     child.advance(1).unwrap();
-    store.tick();
-    let keeper = {
-        let store = store.clone();
-        thread::spawn(move || store.tick())
-    };
+    tick(&store, &clock);
+    let keeper = keeper(&store, &clock);
     child.advance(1).unwrap();
     child.advance(1).unwrap();
     keeper.join().unwrap();
-    store.tick();
+    tick(&store, &clock);
     assert_eq!(store.children(parent.id()).unwrap().done(), 3);
 }
 
 /// I12. A child ends while it is sampled: what it did is counted once.
 fn i12_a_childs_end_against_a_sample() {
-    let (store, _clock) = store(2);
+    let (store, clock) = store(2);
     let parent = create(&store);
     let mut child = child(&store, parent.id());
     child.advance(1).unwrap();
-    let keeper = {
-        let store = store.clone();
-        thread::spawn(move || store.tick())
-    };
+    let keeper = keeper(&store, &clock);
     child.advance(2).unwrap();
     child.succeed(()).unwrap();
     keeper.join().unwrap();
-    store.tick();
+    tick(&store, &clock);
     let sums = store.children(parent.id()).unwrap();
     assert_eq!((sums.done(), sums.live(), sums.in_state(State::Succeeded)), (3, 0, 1));
 }
 
 /// I12. A child is retried while it is sampled: what its first attempt did is not counted.
 fn i12_a_childs_retry_against_a_sample() {
-    let (store, _clock) = store(2);
+    let (store, clock) = store(2);
     let parent = create(&store);
     let mut child = child(&store, parent.id());
     child.advance(1).unwrap();
-    let keeper = {
-        let store = store.clone();
-        thread::spawn(move || store.tick())
-    };
+    let keeper = keeper(&store, &clock);
     child.retry().unwrap();
     keeper.join().unwrap();
-    store.tick();
+    tick(&store, &clock);
     let sums = store.children(parent.id()).unwrap();
     assert_eq!((sums.done(), sums.in_state(State::Pending), sums.count()), (0, 1, 1));
 }

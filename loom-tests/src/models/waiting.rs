@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use inflight::{
-    Absent, FailureReason, GoneReason, Retention, State, Status, Store, TaskId, Version, WaitError,
+    Absent, FailureReason, GoneReason, ManualClock, Retention, State, Status, Store, TaskId, Version,
+    WaitError,
 };
 use loom::thread::{self, JoinHandle};
 
 use super::models;
 use crate::scene::{
-    Bell, STEP, block_on, create, next, poll, poll_next, running, sleeper, store, store_with,
+    Bell, STEP, block_on, create, keeper, next, poll, poll_next, running, sleeper, store, store_with, tick,
 };
 
 models![
@@ -35,6 +36,8 @@ models![
     i6_a_stream_against_a_whole_life large,
     i6_a_time_out_against_the_end,
     i6_progress_against_a_new_watcher large,
+    i6_progress_against_a_new_watcher_and_its_tick,
+    i6_a_new_watcher_against_the_tick_that_lets_go large,
     i6_silent_progress_against_a_tick,
     i6_a_counters_progress_against_a_tick,
     i6_progress_against_the_tick_that_lets_go,
@@ -308,8 +311,13 @@ fn i6_a_time_out_against_the_end() {
 }
 
 /// Somebody who has seen `seen` and waits for a change, and is to learn of progress at the coming tick.
-fn is_told_of_progress(store: &Store, waiter: Asked<inflight::ChangedSince>, seen: Version) {
-    store.tick();
+fn is_told_of_progress(
+    store: &Store,
+    clock: &ManualClock,
+    waiter: Asked<inflight::ChangedSince>,
+    seen: Version,
+) {
+    tick(store, clock);
     assert!(waiter.outcome().unwrap().version() > seen);
 }
 
@@ -321,7 +329,7 @@ fn changes(store: &Store, id: TaskId) -> (Version, inflight::ChangedSince) {
 /// I6. Somebody begins to watch while the worker makes silent progress: it was noted in this tick
 /// already, so the increment tells nobody. The next tick does.
 fn i6_progress_against_a_new_watcher() {
-    let (store, _clock) = store(1);
+    let (store, clock) = store(1);
     let mut task = running(&store);
     task.advance(1).unwrap();
     let (id, seen) = (task.id(), task.status().unwrap().version());
@@ -329,78 +337,122 @@ fn i6_progress_against_a_new_watcher() {
     let other = ask(&store, move |store| store.changed_since(id, seen));
     task.advance(1).unwrap();
     let waiters = [waiter.join().unwrap(), other.join().unwrap()];
-    store.tick();
+    tick(&store, &clock);
     for waiter in waiters {
         assert!(waiter.outcome().unwrap().version() > seen);
     }
 }
 
-/// I6. The store–load race of sampled progress: the worker stores its count and then finds that the time
-/// has not moved on, while the keeper moves it on and then samples the count. Each may miss the other;
-/// the tick after that does not.
-fn i6_silent_progress_against_a_tick() {
-    let (store, _clock) = store(1);
+/// A thread that begins to wait for a change, and then ticks at once, twice. The pulse moves at the first.
+fn comes_and_ticks(
+    store: &Store,
+    clock: &ManualClock,
+    id: TaskId,
+    seen: Version,
+) -> JoinHandle<Asked<inflight::ChangedSince>> {
+    let store = store.clone();
+    clock.advance(STEP);
+    thread::spawn(move || {
+        let asked = Asked::new(store.changed_since(id, seen));
+        store.tick();
+        store.tick();
+        asked
+    })
+}
+
+/// I6. The store–load race of a new watcher: the worker notes the time and then finds that nobody observes the
+/// task, while the watcher sets the flag and the keeper then finds an old time. Each may miss the other, and all
+/// the worker's further progress in this tick is silent.
+fn i6_progress_against_a_new_watcher_and_its_tick() {
+    let (store, clock) = store(1);
     let mut task = running(&store);
+    tick(&store, &clock);
+    let (id, seen) = (task.id(), task.status().unwrap().version());
+    let waiter = comes_and_ticks(&store, &clock, id, seen);
     task.advance(1).unwrap();
-    let (seen, future) = changes(&store, task.id());
-    let waiter = Asked::new(future);
+    let waiter = waiter.join().unwrap();
+    is_told_of_progress(&store, &clock, waiter, seen);
+}
+
+/// I6. A watcher comes while the task is on the list for another reason, and the keeper drops it: the watcher
+/// finds the mark, and so does not put the task on the list, and the keeper has not seen that it is observed.
+fn i6_a_new_watcher_against_the_tick_that_lets_go() {
+    let (store, clock) = store(1);
+    let mut task = running(&store);
+    let reader = store.changes().unwrap();
+    tick(&store, &clock);
+    drop(reader);
+    clock.advance(STEP);
+    let (id, seen) = (task.id(), task.status().unwrap().version());
+    let waiter = ask(&store, move |store| store.changed_since(id, seen));
     let keeper = {
         let store = store.clone();
         thread::spawn(move || store.tick())
     };
     task.advance(1).unwrap();
     keeper.join().unwrap();
-    is_told_of_progress(&store, waiter, seen);
+    let waiter = waiter.join().unwrap();
+    is_told_of_progress(&store, &clock, waiter, seen);
+}
+
+/// I6. The store–load race of sampled progress: the worker stores its count and then finds that the pulse
+/// has not moved, while the keeper moves it and then samples the count. Each may miss the other; the next move
+/// does not.
+fn i6_silent_progress_against_a_tick() {
+    let (store, clock) = store(1);
+    let mut task = running(&store);
+    task.advance(1).unwrap();
+    let (seen, future) = changes(&store, task.id());
+    let waiter = Asked::new(future);
+    let keeper = keeper(&store, &clock);
+    task.advance(1).unwrap();
+    keeper.join().unwrap();
+    is_told_of_progress(&store, &clock, waiter, seen);
 }
 
 /// I6. As above, with a counter.
 fn i6_a_counters_progress_against_a_tick() {
-    let (store, _clock) = store(1);
+    let (store, clock) = store(1);
     let mut task = running(&store);
     let id = task.id();
     let mut counter = task.counter();
     counter.advance(1).unwrap();
     let (seen, future) = changes(&store, id);
     let waiter = Asked::new(future);
-    let keeper = {
-        let store = store.clone();
-        thread::spawn(move || store.tick())
-    };
+    let keeper = keeper(&store, &clock);
     counter.advance(1).unwrap();
     keeper.join().unwrap();
-    is_told_of_progress(&store, waiter, seen);
+    is_told_of_progress(&store, &clock, waiter, seen);
 }
 
 /// I6. The keeper lets go of a task that was quiet for a tick, while the worker makes progress: either
 /// the keeper sees the time that is noted, or the worker puts the task back on the list.
 fn i6_progress_against_the_tick_that_lets_go() {
-    let (store, _clock) = store(1);
+    let (store, clock) = store(1);
     let mut task = running(&store);
     task.advance(1).unwrap();
     let (seen, future) = changes(&store, task.id());
     let waiter = Asked::new(future);
-    store.tick();
-    let keeper = {
-        let store = store.clone();
-        thread::spawn(move || store.tick())
-    };
+    tick(&store, &clock);
+    let keeper = keeper(&store, &clock);
     task.advance(1).unwrap();
     keeper.join().unwrap();
-    is_told_of_progress(&store, waiter, seen);
+    is_told_of_progress(&store, &clock, waiter, seen);
 }
 
 /// I6. As above, with two who add.
 fn i6_shared_progress_against_the_tick_that_lets_go() {
-    let (store, _clock) = store(1);
+    let (store, clock) = store(1);
     let task = running(&store).share();
     task.advance(1).unwrap();
     let (seen, future) = changes(&store, task.id());
     let waiter = Asked::new(future);
-    store.tick();
+    tick(&store, &clock);
     let other = {
         let task = task.clone();
         thread::spawn(move || task.advance(1).unwrap())
     };
+    clock.advance(STEP);
     let keeper = {
         let store = store.clone();
         thread::spawn(move || store.tick())
@@ -408,6 +460,6 @@ fn i6_shared_progress_against_the_tick_that_lets_go() {
     task.advance(1).unwrap();
     keeper.join().unwrap();
     other.join().unwrap();
-    is_told_of_progress(&store, waiter, seen);
+    is_told_of_progress(&store, &clock, waiter, seen);
     assert_eq!(task.status().unwrap().done(), 3);
 }
