@@ -79,7 +79,8 @@ pub enum CreateError {
     DuplicateId(TaskId),
     /// There is no such parent.
     UnknownParent(TaskId),
-    /// The parent has ended; a task that has ended gets no more children.
+    /// The parent has ended; a task that has ended gets no more children. (The parent is looked at when the
+    /// create begins: a create that races with the parent's end may come after it.)
     ParentEnded(Status),
     /// A part of it is too large.
     TooLarge(TooLarge),
