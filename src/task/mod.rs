@@ -31,8 +31,12 @@ use crate::task::shared::SharedTask;
 /// writers of one task there is [`Task::share`].
 ///
 /// A handle that is dropped before the task has ended leaves it `Failed`: with
-/// [`FailureReason::Panicked`] and the panic's message while the thread unwinds, otherwise with
+/// [`FailureReason::Panicked`] and the panic's message if it was started and the thread unwinds, otherwise with
 /// [`FailureReason::Lost`] (I10).
+///
+/// If one thread has several tasks running when it panics, and drops them all, each is `Failed(Panicked)`: the
+/// store cannot know which of them the thread was working on, since an increment leaves no note of that. A
+/// worker that takes one task after the other starts each when it begins with it, or uses [`Task::scope`].
 ///
 /// ```
 /// use inflight::{Finish, NewTask, Store};
