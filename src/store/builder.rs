@@ -125,7 +125,10 @@ impl StoreBuilder {
     }
 
     /// Whether the store may add to the process's panic hook, so that a task whose worker panics keeps
-    /// the panic's message; `true` by default. The hook that was there goes on being called.
+    /// the panic's message; `true` by default. The hook that was there goes on being called. A program that
+    /// replaces the hook after the store was built calls
+    /// [`keep_panic_messages`](crate::keep_panic_messages) then; otherwise the messages are kept again from
+    /// when the next store is built.
     ///
     /// Without it such a task is `Failed(Panicked)` all the same, but has no message unless it ran in
     /// [`Task::scope`](crate::Task::scope).
@@ -180,7 +183,7 @@ impl StoreBuilder {
         fill_random(&mut key).map_err(|error| BuildError::NoRandomness(error.to_string()))?;
         let clock = self.clock.map_or_else(Clock::system, Clock::Manual);
         if self.panic_messages {
-            panics::install_hook();
+            panics::keep_panic_messages();
         }
         let feed = Feed::new(self.feed_limit);
         let mint = Mint::new(&key);
