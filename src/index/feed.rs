@@ -16,6 +16,9 @@
 //! record's lock, after the change. A reader that subscribes and then looks at a task under its lock
 //! either sees the change, or has let go of the lock before the change took it, and then whoever makes the
 //! change sees the reader. For a new task the roster's lock does the same.
+//!
+//! A new task is noted before anyone can change it: its record is locked from before it can be found. So the
+//! first that a reader is told of a task that was created after it subscribed is that the task is new.
 
 use std::collections::HashMap;
 use std::task::Waker;

@@ -14,6 +14,7 @@ models![
     i12_a_childs_end_against_a_sample,
     i12_a_childs_retry_against_a_sample,
     i12_a_new_child_against_the_end_of_its_parent,
+    i12_a_task_that_is_cancelled_while_it_is_created_is_counted_and_listed,
     i12_two_first_children,
     i9_eviction_against_a_life,
     i9_expiry_against_a_create,
@@ -141,6 +142,28 @@ fn i12_a_new_child_against_the_end_of_its_parent() {
         Err(why) => panic!("{why}"),
     }
     assert_eq!(store.counts().total(), store.counts().live() + 1);
+}
+
+/// I12. A client that knew the id beforehand cancels a task as soon as it can be found: by then the task is
+/// counted, in the sums of its parent too, and on lists.
+fn i12_a_task_that_is_cancelled_while_it_is_created_is_counted_and_listed() {
+    let id = TaskId::from_u128(7);
+    let (store, _clock) = store(2);
+    let parent = create(&store);
+    let client = {
+        let (store, parent) = (store.clone(), parent.id());
+        thread::spawn(move || {
+            let is_cancelled = store.cancel(id).is_ok();
+            let page = store.list(&inflight::Filter::new()).unwrap();
+            (is_cancelled, store.counts(), store.children(parent).unwrap(), page.tasks.len())
+        })
+    };
+    let _child = store.create(NewTask::new("child").id(id).parent(parent.id())).unwrap();
+    let (is_cancelled, counts, children, listed) = client.join().unwrap();
+    if is_cancelled {
+        assert_eq!((counts.of(State::Pending), counts.of(State::Cancelled), listed), (1, 1, 2));
+        assert_eq!((children.count(), children.in_state(State::Cancelled)), (1, 1));
+    }
 }
 
 /// I12. A parent's first two children are created at once: both count.
