@@ -62,7 +62,7 @@ impl Waiter {
     ) -> Self {
         let subject = engine.subject(record);
         let mut cold = record.lock();
-        // Under the lock nothing changes but progress; for that see `keeper.rs`.
+        // Under the lock nothing changes but progress; for that see `upkeep.rs`.
         match engine.poll_line(subject) {
             Some(status) if is_unseen_end(&status, seen) => {
                 return Self::concluded(engine, Conclusion::Ended(status));

@@ -113,7 +113,9 @@ impl Feed {
         }
     }
 
-    /// Whether anybody reads. For changes: under the record's lock, after the change.
+    /// Whether anybody reads. To note a change: under the record's lock, after the change; for a new task after
+    /// the roster's. To have a task sampled it is asked without a lock, and may miss the first reader for a
+    /// moment: `engine/upkeep.rs` says why that loses nothing.
     #[inline]
     pub(crate) fn is_read(&self) -> bool {
         // Relaxed: the record's lock (the roster's, for a new task) orders it against the reader's look
