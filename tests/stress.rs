@@ -269,12 +269,12 @@ fn i4_i10_a_lease_that_runs_out_counts_what_it_let_in() {
 
 /// One drain after the other, as a subscriber would record them.
 #[derive(Default)]
-struct Book {
+struct Log {
     last: HashMap<TaskId, (Status, ChangeKind)>,
     born: HashMap<TaskId, u64>,
 }
 
-impl Book {
+impl Log {
     fn enter(&mut self, drained: Drained) {
         let Drained::Changes(changes) = drained else { panic!("the reader has not fallen behind") };
         let mut once = std::collections::HashSet::new();
@@ -319,7 +319,7 @@ fn i8_the_feed_loses_nothing() {
             (0..TASKS).map(one).collect()
         }
     };
-    let mut book = Book::default();
+    let mut log = Log::default();
     scope(|scope| {
         let over = &over;
         let (store, clock) = (&store, &clock);
@@ -332,18 +332,18 @@ fn i8_the_feed_loses_nothing() {
         let workers = [scope.spawn(work(true)), scope.spawn(work(false))];
         let _over = Over(over);
         while workers.iter().any(|worker| !worker.is_finished()) {
-            book.enter(changes.try_drain());
+            log.enter(changes.try_drain());
         }
-        book.enter(changes.try_drain());
+        log.enter(changes.try_drain());
         for (worker, removed) in workers.into_iter().zip([true, false]) {
             for (id, status) in worker.join().unwrap() {
                 let kind = if removed { ChangeKind::Gone(GoneReason::Removed) } else { ChangeKind::Ended };
-                assert_eq!(book.last.get(&id), Some(&(status, kind)), "I8");
-                assert_eq!(book.born.get(&id), Some(&1), "I8: it is new once");
+                assert_eq!(log.last.get(&id), Some(&(status, kind)), "I8");
+                assert_eq!(log.born.get(&id), Some(&1), "I8: it is new once");
             }
         }
     });
-    assert_eq!(book.last.len(), 2 * TASKS);
+    assert_eq!(log.last.len(), 2 * TASKS);
 }
 
 /// Retention by a keeper thread, while workers work: live tasks are never removed.
