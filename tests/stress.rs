@@ -10,7 +10,7 @@
 //! * I8: the feed reports every task, each end and each removal, once a drain, and never goes back.
 //! * I10: leases that run out while the worker works.
 //! * I12: counts and sums are exact when all threads are done.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 #[path = "stress/over.rs"]
@@ -148,7 +148,7 @@ fn i2_i4_i5_polls_are_whole_and_go_forward() {
                 task.cancel().unwrap();
             }
         }
-        assert!(polls.load(Ordering::Relaxed) >= TASKS * POLLS, "the pollers have seen them all at work");
+        assert!(polls.load(Ordering::Relaxed) >= TASKS * POLLS, "the pollers have seen all tasks running");
     });
 }
 
