@@ -6,7 +6,7 @@
 //! * I4: a late call changes nothing.
 //! * I7: a handle that outlived its task writes to no other task.
 //! * Several threads that count for one task lose nothing.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 
