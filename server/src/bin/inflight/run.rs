@@ -66,6 +66,7 @@ async fn run(settings: &Settings, tokens: Option<Tokens>) -> Result<(), Failure>
         connections: settings.connections,
         shutdown_deadline: settings.shutdown_deadline.0,
         tls,
+        ..ServeOptions::default()
     };
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.map_err(|error| format!("{} cannot be listened on: {error}", settings.listen))?;
