@@ -30,6 +30,7 @@ mod peers;
 mod pieces;
 mod problem;
 mod query;
+mod ranges;
 mod read;
 mod remote;
 mod reserve;
@@ -45,6 +46,7 @@ mod write;
 
 pub use auth::{MIN_TOKEN, Scope, TokenError, Tokens};
 pub use options::{MetricsText, Options, Shutdown};
+pub use ranges::SettingError;
 pub use router::router;
 pub use serve::{ServeOptions, Served, serve};
 pub use tls::{Tls, TlsError};

@@ -36,18 +36,18 @@ pub(crate) struct Secure;
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
     /// How long the head of a request may take, and how long a connection may be idle; 15 s by default.
-    /// A head that is late is answered with 408.
+    /// A head that is late is answered with 408. From 1 ms to 1 h.
     pub header_timeout: Duration,
     /// How long an answer may stand still because its reader does not take it; 30 s by default. Then the
-    /// connection is closed.
+    /// connection is closed. From 1 ms to 1 h.
     pub progress_timeout: Duration,
     /// How many connections there may be; 16,384 by default. Those above are answered with 503, but for `/healthz`
-    /// and `/readyz`.
+    /// and `/readyz`. From 1 to 1,048,576.
     pub connections: usize,
     /// How many connections one peer may have, which is an IPv4 address or a network of 2⁶⁴ IPv6 addresses. `None`:
-    /// three quarters of all.
+    /// three quarters of all. From 1 to 1,048,576.
     pub peer_connections: Option<usize>,
-    /// How long requests that are under way at the shutdown may take; 10 s by default.
+    /// How long requests that are under way at the shutdown may take; 10 s by default. From 0 to 1 day.
     pub shutdown_deadline: Duration,
     /// TLS; `None`: plain HTTP.
     pub tls: Option<Tls>,
@@ -96,7 +96,8 @@ const GRACE: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 ///
-/// What the system says of the listener at the end. A connection that cannot be accepted is logged, and
+/// A setting that is outside of its range ([`ServeOptions::check`]), and what the system says of the listener at the
+/// end. A connection that cannot be accepted is logged, and
 /// the next one is.
 pub async fn serve(
     listener: TcpListener,
@@ -104,6 +105,7 @@ pub async fn serve(
     options: ServeOptions,
     shutdown: Shutdown,
 ) -> io::Result<Served> {
+    options.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let router = if options.tls.is_some() { router.layer(Extension(Secure)) } else { router };
     let host = Arc::new(Host {
         router,

@@ -230,6 +230,39 @@ async fn a_reader_that_does_not_read_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn settings_near_the_end_of_their_types_are_refused_by_name_and_panic_nowhere() {
+    let store = inflight::Store::builder().capacity(16).build().unwrap();
+    let most = Duration::MAX;
+    for (serve, name) in [
+        (ServeOptions { connections: usize::MAX, ..ServeOptions::default() }, "connections"),
+        (ServeOptions { header_timeout: most, ..ServeOptions::default() }, "header_timeout"),
+        (ServeOptions { shutdown_deadline: most, ..ServeOptions::default() }, "shutdown_deadline"),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let router = inflight_server::router(store.clone(), Options::default());
+        let served = inflight_server::serve(listener, router, serve, inflight_server::Shutdown::default());
+        let refused = tokio::time::timeout(LONG, served).await.expect("it does not begin").unwrap_err();
+        assert!(refused.to_string().starts_with(name), "{refused}");
+    }
+    let options = Options {
+        poll_interval: (most, most),
+        body_timeout: most,
+        wait_limit: most,
+        event_interval: most,
+        keep_alive: most,
+        idempotency_ttl: most,
+        idempotency_bytes: usize::MAX,
+        busy_at: usize::MAX,
+        event_log: usize::MAX,
+        ..Options::default()
+    };
+    assert!(options.check().is_err());
+    let service = service_with(options, ServeOptions::default(), 16).await;
+    let path = service.create(r#"{"kind":"index"}"#).await;
+    assert_eq!(service.get(&path).await.status, 200);
+}
+
+#[tokio::test]
 async fn one_peer_does_not_take_all_connections() {
     let serve = ServeOptions { connections: 8, ..ServeOptions::default() };
     let service = service_with(Options::default(), serve, 16).await;

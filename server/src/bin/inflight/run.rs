@@ -61,6 +61,7 @@ async fn run(settings: &Settings, tokens: Option<Tokens>) -> Result<(), Failure>
         metrics: Some(metrics),
         ..Options::default()
     };
+    options.check()?;
     let serve_options = ServeOptions {
         header_timeout: settings.header_timeout.0,
         connections: settings.connections,
