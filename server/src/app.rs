@@ -47,6 +47,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(store: Store, options: Options) -> Shared {
+        let options = options.within_ranges();
         let (least, most) = options.poll_interval;
         let tenants = options.tokens.as_ref().is_some_and(|tokens| tokens.have_tenants());
         Arc::new(Self {

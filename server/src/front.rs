@@ -23,7 +23,7 @@ use crate::hub::Hub;
 use crate::meters::Route;
 use crate::problem::{Kind, Problem};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest request id that is taken over from a caller.
 const MAX_REQUEST_ID: usize = 64;
@@ -242,7 +242,7 @@ fn request_id(request: &Request) -> HeaderValue {
     request.headers().get(REQUEST_ID).filter(is_fit).cloned().unwrap_or_else(new_request_id)
 }
 
-fn new_request_id() -> HeaderValue {
+pub(crate) fn new_request_id() -> HeaderValue {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static NEXT: AtomicU64 = AtomicU64::new(1);
     // Relaxed: it only has to be another number each time.

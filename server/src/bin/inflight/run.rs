@@ -61,11 +61,13 @@ async fn run(settings: &Settings, tokens: Option<Tokens>) -> Result<(), Failure>
         metrics: Some(metrics),
         ..Options::default()
     };
+    options.check()?;
     let serve_options = ServeOptions {
         header_timeout: settings.header_timeout.0,
         connections: settings.connections,
         shutdown_deadline: settings.shutdown_deadline.0,
         tls,
+        ..ServeOptions::default()
     };
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.map_err(|error| format!("{} cannot be listened on: {error}", settings.listen))?;
