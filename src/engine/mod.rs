@@ -262,8 +262,9 @@ impl Engine {
         if !cell.is_stamped(id) {
             return Absent::Gone(None);
         }
-        // If the word is the same before and after, the stamp in between was the one that goes with it.
-        Absent::Gone(if cell.word() == word { word.gone_reason() } else { None })
+        // The caller knows the id from its task, so this is the last word of that tenancy or a later word. With a later
+        // word the stamp is a later one, too.
+        Absent::Gone(word.gone_reason())
     }
 
     pub(crate) fn details(&self, record: &Record) -> Option<Details> {

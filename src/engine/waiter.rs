@@ -149,8 +149,9 @@ impl Drop for Waiter {
         }
         let Some(record) = self.engine.registry.find(subject.key) else { return };
         let mut cold = record.lock();
-        // Nothing registers while the lock is held.
-        if cold.waiters().is_some_and(|waiters| registration.is_in(waiters) && waiters.is_empty()) {
+        // Nothing registers while the lock is held. The list may be a later one than this waiter's: if that is empty,
+        // its last waiter has left, too, and is about to do the same.
+        if cold.waiters().is_some_and(|waiters| waiters.is_empty()) {
             cold.rare().waiters = None;
         }
     }

@@ -147,14 +147,14 @@ impl Feed {
         }
         let reader = sleepers.insert(None);
         drop(sleepers);
-        // Relaxed: see `is_read`. Before the cursors, so that no change is noted that a cursor then skips
-        // without the task showing it.
-        let is_first = self.readers.fetch_add(1, Ordering::Relaxed) == 0;
         for lane in &self.lanes {
             let mut lane = lock(lane);
             let seen = lane.last;
             lane.cursors.insert(reader, Cursor { seen, lagged: false });
         }
+        // Relaxed: see `is_read`. The cursors may come before or after: a change that is made meanwhile, noted or
+        // not, is seen by the reader when it looks at the task, which it does later.
+        let is_first = self.readers.fetch_add(1, Ordering::Relaxed) == 0;
         Some((reader, is_first))
     }
 

@@ -1,6 +1,8 @@
 //! The change feed: it loses nothing (I8).
 
-use inflight::{Change, ChangeKind, Changes, Drained, Filter, GoneReason, NewTask, Status, Store, TaskId};
+use inflight::{
+    Change, ChangeKind, Changes, Drained, Filter, GoneReason, NewTask, State, Status, Store, TaskId,
+};
 use loom::thread;
 
 use super::models;
@@ -18,7 +20,10 @@ models![
     i8_a_drain_against_changes_of_two_tasks,
     i8_two_readers_drain,
     i8_a_new_reader_against_a_change,
+    i8_a_new_reader_that_filters_against_a_change,
     i8_a_new_reader_against_a_creation,
+    i8_a_removal_is_told_when_polls_find_nothing,
+    i8_progress_after_a_message_against_a_drain,
     i8_a_new_reader_against_the_end_and_the_removal,
     i8_a_reader_that_leaves_against_a_change,
     i8_a_reader_that_lags_is_told,
@@ -271,6 +276,68 @@ fn i8_a_new_reader_against_a_change() {
     let told = told_of(task.id(), &[changed(changes.try_drain())]);
     let newest = told.iter().map(|change| change.status).chain(listed).max_by_key(Status::version);
     assert_eq!(newest, task.status());
+}
+
+/// I8. Somebody subscribes and lists what is blocked while a task is blocked: it is on the list, or the feed tells.
+fn i8_a_new_reader_that_filters_against_a_change() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let reader = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let changes = store.changes().unwrap();
+            let page = store.list(&Filter::new().state(State::Blocked)).unwrap();
+            (changes, page.tasks.len())
+        })
+    };
+    task.block().unwrap();
+    let (mut changes, listed) = reader.join().unwrap();
+    let told = told_of(task.id(), &[changed(changes.try_drain())]);
+    assert!(listed == 1 || told.last().map(|change| change.status) == task.status(), "{told:?}");
+}
+
+/// I8. Somebody is told by the feed that a task is gone: then no poll finds it.
+fn i8_a_removal_is_told_when_polls_find_nothing() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    task.succeed(()).unwrap();
+    let id = task.id();
+    let mut changes = store.changes().unwrap();
+    let reader = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let drained = changed(changes.try_drain());
+            let is_gone = drained.iter().any(|change| matches!(change.kind, ChangeKind::Gone(_)));
+            assert!(!is_gone || store.get(id).is_none(), "{drained:?}");
+        })
+    };
+    let _ = store.remove(id).unwrap();
+    reader.join().unwrap();
+}
+
+/// I8. A worker sets a message and then makes silent progress, since the message has noted the time, while a
+/// reader drains: two ticks later the feed has told of the progress.
+fn i8_progress_after_a_message_against_a_drain() {
+    let (store, clock) = store(1);
+    let task = running(&store).share();
+    let mut changes = store.changes().unwrap();
+    // The keeper lets go of what is quiet.
+    for _ in 0..3 {
+        clock.advance(STEP);
+        store.tick();
+    }
+    clock.advance(STEP);
+    let id = task.id();
+    let worker = thread::spawn(move || {
+        task.set_message("hello").unwrap();
+        task.set_done(1).unwrap();
+        task
+    });
+    let first = changed(changes.try_drain());
+    let task = worker.join().unwrap();
+    (0..2).for_each(|_| store.tick());
+    let told = told_of(id, &[first, changed(changes.try_drain())]);
+    assert_eq!(told.last().map(|change| change.status), task.status());
 }
 
 /// I8. Somebody subscribes and lists while a task is created.
