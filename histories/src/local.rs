@@ -52,8 +52,11 @@ impl Local {
     }
 
     fn pass(&self, span: Duration) {
-        self.clock.advance(span);
-        self.store.tick();
+        // Progress counts as made until the next tick, so the lease counts from there.
+        for span in [Duration::from_secs(1), span] {
+            self.clock.advance(span);
+            self.store.tick();
+        }
         if let Some(feed) = &mut *guard(&self.feed) {
             drop(feed.try_drain());
         }

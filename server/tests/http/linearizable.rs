@@ -45,8 +45,11 @@ impl Http {
     }
 
     fn pass(&self, span: Duration) {
-        self.clock.advance(span);
-        self.store.tick();
+        // Progress counts as made until the next tick, so the lease counts from there.
+        for span in [Duration::from_secs(1), span] {
+            self.clock.advance(span);
+            self.store.tick();
+        }
     }
 }
 
