@@ -18,6 +18,7 @@ models![
     i7_two_let_go_of_a_line,
     i7_two_remove_a_task,
     i7_a_clients_id_is_claimed_once,
+    i7_an_overflowed_clients_id_is_claimed_once,
     i7_a_clients_id_is_released_and_claimed,
     i7_a_poll_of_a_clients_id_against_its_creation large,
     i5_a_poll_of_a_clients_id_against_its_next_use large,
@@ -28,7 +29,8 @@ models![
     i7_a_clients_id_that_is_gone_is_gone_for_its_handle,
     i7_an_overflowed_clients_id_that_is_gone_is_gone_for_its_handle,
     i7_two_clients_ids_and_a_place_for_one large,
-    i7_a_late_release_against_two_more_uses large,
+    i7_a_late_release_against_two_more_uses,
+    i7_a_late_release_of_an_overflowed_id_against_two_more_uses,
     i5_a_clients_id_that_is_used_again_has_greater_versions,
     i11_a_lookup_against_a_removal,
     i11_a_stale_lookup_against_reuse large,
@@ -263,10 +265,10 @@ fn i7_two_remove_a_task() {
     assert_eq!(store.counts().total(), 0, "I12");
 }
 
-/// I7. Two tasks are created with one client's id: one of them gets it, and the other leaves no trace.
-fn i7_a_clients_id_is_claimed_once() {
-    let (store, _clock) = store(2);
-    let id = TaskId::from_u128(7);
+/// Two tasks are created with one client's id, where there are two free lines: one of them gets it, and the other
+/// leaves no trace.
+fn claimed_once(store: &Store) {
+    let (before, id) = (store.counts().total(), CLIENTS);
     let other = {
         let store = store.clone();
         thread::spawn(move || store.create(NewTask::new("other").id(id)))
@@ -279,10 +281,23 @@ fn i7_a_clients_id_is_claimed_once() {
             Err(why) => assert_eq!(*why, CreateError::DuplicateId(id)),
         }
     }
-    assert_eq!(store.counts().total(), 1);
-    let next = create(&store);
+    assert_eq!(store.counts().total(), before + 1);
+    let next = create(store);
     assert!(store.create(NewTask::new("one too many")).is_err());
     drop(next);
+}
+
+/// I7. Two tasks are created with one client's id.
+fn i7_a_clients_id_is_claimed_once() {
+    let (store, _clock) = store(2);
+    claimed_once(&store);
+}
+
+/// I7. The same, where another client's id has the only place.
+fn i7_an_overflowed_clients_id_is_claimed_once() {
+    let (store, _clock) = store(3);
+    let _other = store.create(NewTask::new("other").id(TaskId::from_u128(8))).unwrap();
+    claimed_once(&store);
 }
 
 /// I7. A client's id is used again as soon as its task is removed: the old task does not take the id away
@@ -483,11 +498,10 @@ fn i7_two_clients_ids_and_a_place_for_one() {
     assert_eq!(ids.map(|id| store.get(id)), [task.status(), None]);
 }
 
-/// I7. A client's id is used a second and a third time while whoever removed its first task has yet to release it:
-/// the late release takes the id from neither.
-fn i7_a_late_release_against_two_more_uses() {
-    let (store, _clock) = store(3);
-    let first = ended_as(&store, CLIENTS);
+/// A client's id is used a second and a third time while whoever removed its first task has yet to release it: the
+/// late release takes the id from neither.
+fn released_late(store: &Store) {
+    let first = ended_as(store, CLIENTS);
     let remover = {
         let store = store.clone();
         thread::spawn(move || store.remove(CLIENTS).unwrap())
@@ -531,6 +545,19 @@ fn i5_a_clients_id_that_is_used_again_has_greater_versions() {
         assert!(staying.status().unwrap().version() > gone.version());
     }
     assert!(staying.is_ok() || gone.is_some());
+}
+
+/// I7. A late release, while the id has a place in the index.
+fn i7_a_late_release_against_two_more_uses() {
+    let (store, _clock) = store(3);
+    released_late(&store);
+}
+
+/// I7. The same, where another client's id has the only place.
+fn i7_a_late_release_of_an_overflowed_id_against_two_more_uses() {
+    let (store, _clock) = store(4);
+    let _other = store.create(NewTask::new("other").id(TaskId::from_u128(8))).unwrap();
+    released_late(&store);
 }
 
 /// I11. A lookup races with a removal: it finds the task, or that it is gone, but never that it was never
