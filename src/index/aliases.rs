@@ -18,7 +18,7 @@
 //! A tag is only a hint. A task is found by what is bound to its slot, which must be the whole id, and by its
 //! line, which must show the generation. A claim that finds no free place in its bucket goes into the stripe's
 //! map, behind the lock, and the bucket counts it in `overflowed`. With at most four tasks for a bucket, that is
-//! one claim in a hundred in a store full of clients' ids.
+//! one claim in fifty, at the most, in a store full of clients' ids.
 //!
 //! # What is found is right (I5, I7)
 //!
