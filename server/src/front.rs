@@ -17,6 +17,7 @@ use hyper::Method;
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN};
 use tower::{Layer, Service};
 
+use crate::access::is_local_name;
 use crate::app::Shared;
 use crate::auth::Caller;
 use crate::hub::Hub;
@@ -100,26 +101,23 @@ fn check_form(request: &Request) -> Result<(), Problem> {
 fn admit(app: &Shared, request: &mut Request) -> Result<Caller, Problem> {
     check_form(request)?;
     check_host(app, request)?;
-    let Some(tokens) = &app.options.tokens else { return Ok(Caller::ANYONE) };
     if Route::of(request.uri().path()).is_public() {
         return Ok(Caller::ANYONE);
     }
-    let caller = tokens.identify(request.headers())?;
-    // Nothing behind this has any use for it, or could log it.
-    request.headers_mut().remove(AUTHORIZATION);
-    request.extensions_mut().insert(caller.clone());
-    Ok(caller)
+    app.access.identify(request)
 }
 
 /// A page of somebody else's must not reach an open service through the browser of who runs it: not by
 /// a name of its own for this address, and not by a form or script that it sends here.
 fn check_host(app: &Shared, request: &Request) -> Result<(), Problem> {
     let authority = authority(request);
-    if let Some(allowed) = &app.options.allowed_hosts {
-        let name = authority.map(without_port).unwrap_or_default();
-        if !allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)) {
-            return Err(Problem::new(Kind::Misdirected, format!("the service is not called {name:?}")));
-        }
+    let name = authority.map(without_port).unwrap_or_default();
+    let is_ours = match &app.options.allowed_hosts {
+        Some(allowed) => allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)),
+        None => !app.access.is_open() || is_local_name(name),
+    };
+    if !is_ours {
+        return Err(Problem::new(Kind::Misdirected, format!("the service is not called {name:?}")));
     }
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return Ok(());

@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+mod access;
 mod app;
 mod assets;
 mod auth;
@@ -36,12 +37,15 @@ mod shelf;
 mod tenants;
 mod time;
 mod tls;
+mod tokens;
 mod view;
 mod wire;
 mod write;
 
-pub use auth::{MIN_TOKEN, Scope, TokenError, Tokens};
+pub use access::Access;
+pub use auth::{Principal, Scope};
 pub use options::{MetricsText, Options, Shutdown};
 pub use router::router;
 pub use serve::{ServeOptions, Served, serve};
 pub use tls::{Tls, TlsError};
+pub use tokens::{MIN_TOKEN, TokenError, Tokens};

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Tokens;
-
 /// How the service behaves. Every queue, body and span has a bound, and all of them are here.
 ///
 /// ```
@@ -18,14 +16,12 @@ use crate::auth::Tokens;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Who may do what. `None`: everybody everything, which is for loopback and for hosts that have
-    /// their own layer in front.
-    pub tokens: Option<Tokens>,
-    /// The label that says whose a task is; `tenant` by default. A token that is bound to a tenant sees
+    /// The label that says whose a task is; `tenant` by default. A caller that is bound to a tenant sees
     /// and makes only tasks that have it.
     pub tenant_label: String,
-    /// The names by which the service lets itself be called (`Host` without the port). `None`: any.
-    /// Protects an open service on loopback from web pages that rebind a name of theirs to it.
+    /// The names by which the service lets itself be called (`Host` without the port). `None`: any, but for
+    /// an open service ([`Access::open_on_loopback`](crate::Access::open_on_loopback)) those of this machine
+    /// and that of `public_url`.
     pub allowed_hosts: Option<Vec<String>>,
     /// What `Location` headers begin with, for example `https://status.example.com`. `None`: taken from
     /// the request, with scheme `http` or, behind TLS of this process, `https`.
@@ -67,7 +63,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            tokens: None,
             tenant_label: "tenant".into(),
             allowed_hosts: None,
             public_url: None,

@@ -1,10 +1,14 @@
 //! The listener: connections, their bounds, and their end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -14,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
 use crate::options::Shutdown;
 use crate::tls::Tls;
@@ -93,7 +98,7 @@ pub async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => host.take(stream),
+                Ok((stream, peer)) => host.take(stream, peer),
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     // Mostly there are no descriptors left; trying at once would only burn a core.
@@ -105,9 +110,9 @@ pub async fn serve(
     }
     // Whoever has connected already is served, too.
     let listener = listener.into_std()?;
-    while let Ok((stream, _)) = listener.accept() {
+    while let Ok((stream, peer)) = listener.accept() {
         stream.set_nonblocking(true)?;
-        host.take(TcpStream::from_std(stream)?);
+        host.take(TcpStream::from_std(stream)?, peer);
     }
     drop(listener);
     host.tracker.close();
@@ -131,12 +136,12 @@ struct Host {
 }
 
 impl Host {
-    fn take(self: &Arc<Self>, stream: TcpStream) {
+    fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let host = Arc::clone(self);
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             self.tracker.spawn(async move {
                 tokio::select! {
-                    () = host.connection(stream) => {}
+                    () = host.connection(stream, peer) => {}
                     () = host.cut.cancelled() => {}
                 }
                 drop(permit);
@@ -151,16 +156,16 @@ impl Host {
         }
     }
 
-    async fn connection(&self, stream: TcpStream) {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
         if let Err(error) = prepare(&stream) {
             tracing::debug!(%error, "a socket's options cannot be set");
         }
-        let Some(tls) = &self.options.tls else { return self.http(stream, false).await };
+        let Some(tls) = &self.options.tls else { return self.http(stream, peer, false).await };
         let shaken = tls.acceptor().accept(stream);
         match tokio::time::timeout(self.options.header_timeout, shaken).await {
             Ok(Ok(stream)) => {
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                Box::pin(self.http(stream, is_http2)).await;
+                Box::pin(self.http(stream, peer, is_http2)).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "no TLS session"),
             Err(_) => tracing::debug!("the TLS handshake took too long"),
@@ -188,13 +193,17 @@ impl Host {
         builder
     }
 
-    async fn http<S>(&self, stream: S, is_http2: bool)
+    async fn http<S>(&self, stream: S, peer: SocketAddr, is_http2: bool)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (wire, traffic) = Wire::new(stream);
         let builder = self.builder(is_http2);
-        let service = TowerToHyperService::new(self.router.clone());
+        let service = self.router.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        });
+        let service = TowerToHyperService::new(service);
         let connection = builder.serve_connection(TokioIo::new(wire), service);
         let mut connection = std::pin::pin!(connection);
         let silence = self.silence(&traffic, is_http2);

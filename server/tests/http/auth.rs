@@ -1,10 +1,10 @@
 //! Who may do what: tokens, scopes, tenants, and pages of others.
 
 use hyper::Method;
-use inflight_server::{Options, ServeOptions, Tokens};
+use inflight_server::{Access, Options, ServeOptions, Tokens};
 use serde_json::json;
 
-use crate::service::{Answer, Service, service_with};
+use crate::service::{Answer, Service, service_for};
 
 const TOKENS: &str = "
     reader  read        -     reader-0123456789
@@ -16,8 +16,8 @@ const TOKENS: &str = "
 ";
 
 async fn guarded() -> Service {
-    let options = Options { tokens: Some(Tokens::parse(TOKENS).unwrap()), ..Options::default() };
-    service_with(options, ServeOptions::default(), 1 << 10).await
+    let access = Access::tokens(Tokens::parse(TOKENS).unwrap());
+    service_for(access, Options::default(), ServeOptions::default(), 1 << 10).await
 }
 
 /// The token that begins with this.
@@ -186,7 +186,8 @@ async fn idempotency_keys_are_each_tenants_own() {
 #[tokio::test]
 async fn a_page_of_another_origin_changes_nothing_and_an_open_service_has_its_names() {
     let options = Options { allowed_hosts: Some(vec!["127.0.0.1".into()]), ..Options::default() };
-    let service = service_with(options, ServeOptions::default(), 16).await;
+    let access = Access::open_on_loopback();
+    let service = service_for(access, options, ServeOptions::default(), 16).await;
     let own = format!("http://{}", service.address);
     for origin in ["https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1"] {
         let answer = service.post_with("/v1/tasks", &[("origin", origin)], r#"{"kind":"a"}"#).await;

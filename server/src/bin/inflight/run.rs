@@ -1,12 +1,12 @@
 //! Runs the service: everything from the settings to the last connection.
 
 use std::io::{IsTerminal, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use inflight::{Retention, Store};
-use inflight_server::{MetricsText, Options, ServeOptions, Shutdown, Tls, Tokens, router};
+use inflight_server::{Access, MetricsText, Options, ServeOptions, Shutdown, Tls, Tokens, router};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,9 +47,10 @@ async fn run(settings: &Settings, tokens: Option<Tokens>) -> Result<(), Failure>
     let metrics = record_metrics()?;
     let shutdown = Shutdown::default();
     let tls = tls(settings)?;
+    let has_tokens = tokens.is_some();
+    let access = tokens.map_or_else(Access::open_on_loopback, Access::tokens);
     let options = Options {
-        allowed_hosts: allowed_hosts(settings, tokens.is_some()),
-        tokens,
+        allowed_hosts: settings.allowed_hosts.clone(),
         tenant_label: settings.tenant_label.clone(),
         public_url: settings.public_url.clone(),
         body_limit: settings.body_limit,
@@ -71,7 +72,7 @@ async fn run(settings: &Settings, tokens: Option<Tokens>) -> Result<(), Failure>
     let listener = listener.map_err(|error| format!("{} cannot be listened on: {error}", settings.listen))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    greet(settings, &options, listener.local_addr()?)?;
+    greet(settings, has_tokens, listener.local_addr()?)?;
     if let Some(dir) = &settings.demo {
         demo::begin(store.clone(), dir.clone(), shutdown.clone())?;
     }
@@ -90,18 +91,19 @@ async fn run(settings: &Settings, tokens: Option<Tokens>) -> Result<(), Failure>
         }
         std::process::exit(130);
     });
-    let served = inflight_server::serve(listener, router(store, options), serve_options, shutdown).await?;
+    let served =
+        inflight_server::serve(listener, router(store, access, options), serve_options, shutdown).await?;
     tracing::info!(cut = served.cut, "stopped");
     Ok(())
 }
 
 /// Says where to look and what to try; on standard output, as it is what the program is for.
-fn greet(settings: &Settings, options: &Options, address: SocketAddr) -> Result<(), Failure> {
+fn greet(settings: &Settings, has_tokens: bool, address: SocketAddr) -> Result<(), Failure> {
     let scheme = if settings.tls_cert.is_some() { "https" } else { "http" };
     let local = format!("{scheme}://{address}");
-    let url = options.public_url.clone().unwrap_or(local);
+    let url = settings.public_url.clone().unwrap_or(local);
     let url = url.trim_end_matches('/');
-    let token = if options.tokens.is_some() { " -H \"authorization: Bearer $TOKEN\"" } else { "" };
+    let token = if has_tokens { " -H \"authorization: Bearer $TOKEN\"" } else { "" };
     let mut out = std::io::stdout().lock();
     writeln!(out, "dashboard  {url}/")?;
     writeln!(out, "API        {url}/docs")?;
@@ -133,7 +135,9 @@ fn tokens(settings: &Settings) -> Result<Option<Tokens>, Failure> {
         Err(_) => None,
     };
     let both = match (of_file, of_environment) {
-        (Some(file), Some(environment)) => Some(file.and(&environment)),
+        (Some(file), Some(environment)) => Some(
+            file.and(&environment).map_err(|error| format!("tokens_file and INFLIGHT_TOKENS: {error}"))?,
+        ),
         (file, environment) => file.or(environment),
     };
     if both.as_ref().is_some_and(Tokens::is_empty) {
@@ -163,21 +167,6 @@ fn check_listen(listen: SocketAddr, tokens: Option<&Tokens>) -> Result<(), Failu
     }
     let ip = listen.ip();
     Err(format!("other machines reach {ip}, so it needs tokens: give --tokens-file or INFLIGHT_TOKENS, or listen on 127.0.0.1").into())
-}
-
-/// An open service lets itself be called only by names that no page of somebody else's can have.
-fn allowed_hosts(settings: &Settings, has_tokens: bool) -> Option<Vec<String>> {
-    if settings.allowed_hosts.is_some() || has_tokens {
-        return settings.allowed_hosts.clone();
-    }
-    let ip = match settings.listen.ip() {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    };
-    let public = settings.public_url.as_deref().and_then(|url| url.split("://").nth(1));
-    let public = public.and_then(|rest| rest.split(['/', ':']).next()).map(str::to_owned);
-    let local = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned);
-    Some(local.into_iter().chain([ip]).chain(public).collect())
 }
 
 fn tls(settings: &Settings) -> Result<Option<Tls>, Failure> {
