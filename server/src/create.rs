@@ -280,7 +280,7 @@ fn parse_uuid(what: &str, text: &str) -> Result<TaskId, Problem> {
 /// What the addresses of tasks begin with: as the service is set to, or as the caller called it.
 fn base_url(app: &App, request: &Request) -> String {
     if let Some(url) = &app.options.public_url {
-        return url.trim_end_matches('/').to_owned();
+        return url.as_str().to_owned();
     }
     let scheme = if request.extensions().get::<crate::serve::Secure>().is_some() { "https" } else { "http" };
     format!("{scheme}://{}{}", authority(request).unwrap_or("localhost"), prefix(request))

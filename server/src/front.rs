@@ -23,6 +23,7 @@ use crate::auth::Caller;
 use crate::hub::Hub;
 use crate::meters::Route;
 use crate::problem::{Kind, Problem};
+use crate::public_url::PublicUrl;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -114,7 +115,12 @@ fn check_host(app: &Shared, request: &Request) -> Result<(), Problem> {
     let name = authority.map(without_port).unwrap_or_default();
     let is_ours = match &app.options.allowed_hosts {
         Some(allowed) => allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)),
-        None => !app.access.is_open() || is_local_name(name),
+        None => {
+            let public = app.options.public_url.as_ref().map(PublicUrl::host);
+            !app.access.is_open()
+                || is_local_name(name)
+                || public.is_some_and(|public| public.eq_ignore_ascii_case(name))
+        }
     };
     if !is_ours {
         return Err(Problem::new(Kind::Misdirected, format!("the service is not called {name:?}")));
@@ -123,8 +129,10 @@ fn check_host(app: &Shared, request: &Request) -> Result<(), Problem> {
         return Ok(());
     }
     let Some(origin) = request.headers().get(ORIGIN) else { return Ok(()) };
-    let of_origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-    if of_origin.is_some() && of_origin == authority {
+    let origin = origin.to_str().unwrap_or_default();
+    let is_public = app.options.public_url.as_ref().is_some_and(|url| url.origin() == origin);
+    let host = origin.split_once("://").map(|(_, host)| host);
+    if is_public || (host.is_some() && host == authority) {
         return Ok(());
     }
     Err(Problem::new(Kind::Forbidden, "a page of another origin may not change anything here"))

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::public_url::PublicUrl;
+
 /// How the service behaves. Every queue, body and span has a bound, and all of them are here.
 ///
 /// ```
@@ -23,9 +25,10 @@ pub struct Options {
     /// an open service ([`Access::open_on_loopback`](crate::Access::open_on_loopback)) those of this machine
     /// and that of `public_url`.
     pub allowed_hosts: Option<Vec<String>>,
-    /// What `Location` headers begin with, for example `https://status.example.com`. `None`: taken from
-    /// the request, with scheme `http` or, behind TLS of this process, `https`.
-    pub public_url: Option<String>,
+    /// Under which address others reach the service, for example `https://status.example.com`: what
+    /// `Location` headers begin with, and whose pages may change tasks whatever a proxy makes of `Host`.
+    /// `None`: taken from the request, with scheme `http` or, behind TLS of this process, `https`.
+    pub public_url: Option<PublicUrl>,
     /// The largest body in bytes; 2 MiB by default. Larger ones are answered with 413.
     pub body_limit: usize,
     /// How long a body may take to arrive; 10 s by default. Slower ones are answered with 408.

@@ -20,7 +20,10 @@ fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
 }
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut command = command(arguments, environment);
+    output(&mut command(arguments, environment))
+}
+
+fn output(command: &mut Command) -> Output {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (id, (done, is_done)) = (child.id(), std::sync::mpsc::channel());
     // One that goes on when it should have refused must not hold up the tests.
@@ -33,6 +36,18 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let _ = done.send(());
     watchdog.join().unwrap();
     output
+}
+
+/// What the binary says when it refuses to do this.
+fn refused(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    refused_as(&mut command(arguments, environment))
+}
+
+fn refused_as(command: &mut Command) -> String {
+    let output = output(command);
+    let said = text(&output.stderr);
+    assert!(!output.status.success(), "{command:?}: {said}");
+    said
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -143,7 +158,7 @@ fn flags_are_stronger_than_the_environment_than_the_file_than_the_defaults() {
     let copy = TempFile::new("copy.toml", &all);
     assert_eq!(config(&["--config", copy.path()], &[]), all);
     let hosts = config(&[], &[("INFLIGHT_ALLOWED_HOSTS", "a,b")]);
-    assert!(hosts.contains("allowed_hosts = [\"a\",\"b\"]"), "{hosts}");
+    assert!(hosts.contains("allowed_hosts = [\"a\", \"b\"]"), "{hosts}");
     assert_eq!(config(&["--allowed-hosts", "a,b"], &[]), hosts);
 }
 
@@ -155,8 +170,8 @@ fn what_is_wrong_with_the_settings_is_said() {
         (vec!["config", "--config", unknown.path()], vec![], "body_limt"),
         (vec!["config", "--config", broken.path()], vec![], "body_limit"),
         (vec!["config", "--config", "/nonexistent"], vec![], "/nonexistent"),
-        (vec!["config"], vec![("INFLIGHT_BODY_LIMT", "1")], "body_limt"),
-        (vec!["config"], vec![("INFLIGHT_BODY_LIMIT", "much")], "body_limit"),
+        (vec!["config"], vec![("INFLIGHT_BODY_LIMT", "1")], "INFLIGHT_BODY_LIMT"),
+        (vec!["config"], vec![("INFLIGHT_BODY_LIMIT", "much")], "INFLIGHT_BODY_LIMIT"),
         (vec!["config", "--body-timeout", "soon"], vec![], "soon"),
         (vec!["config", "--body-timeout", "0s"], vec![], "body_timeout"),
         (vec!["config", "--tls-cert", "x"], vec![], "tls_key"),
@@ -172,6 +187,143 @@ fn what_is_wrong_with_the_settings_is_said() {
         let said = text(&output.stderr);
         assert!(!output.status.success() && said.contains(says), "{arguments:?} {environment:?}: {said}");
     }
+}
+
+#[test]
+fn a_setting_is_read_by_its_type_wherever_it_stands() {
+    let text = "INFLIGHT_TENANT_LABEL";
+    for value in ["007", "true", "1.50", "nan"] {
+        assert!(config(&[], &[(text, value)]).contains(&format!("tenant_label = \"{value}\"")), "{value}");
+    }
+    for (name, value) in [
+        ("CAPACITY", "nan"),
+        ("CAPACITY", "1.5"),
+        ("CAPACITY", "1e3"),
+        ("CAPACITY", "-1"),
+        ("CAPACITY", ""),
+        ("CAPACITY", " 7"),
+        ("CAPACITY", "true"),
+        ("KEEP_AT_MOST", "18446744073709551615"),
+        ("KEEP_FAILED", "15"),
+        ("LOG_FORMAT", "Text"),
+        ("TENANT_LABEL", ""),
+        ("ALLOWED_HOSTS", "a,,b"),
+        ("ALLOWED_HOSTS", "a:80"),
+        ("ALLOWED_HOSTS", "a, b"),
+        ("PUBLIC_URL", "status.example.com"),
+        ("PUBLIC_URL", "javascript:alert(1)"),
+        ("HELP", ""),
+        ("", "1"),
+    ] {
+        let variable = format!("INFLIGHT_{name}");
+        let said = refused(&["config"], &[(&variable, value)]);
+        assert!(said.to_lowercase().contains(&name.to_lowercase()), "{variable}={value}: {said}");
+    }
+    for line in [
+        "tenant_label = 7",
+        "capacity = \"7\"",
+        "capacity = 1.0",
+        "capacity = nan",
+        "keep_failed = 15",
+        "allowed_hosts = \"a\"",
+        "public_url = \"ftp://a\"",
+        "log_format = \"xml\"",
+    ] {
+        let file = TempFile::new("types.toml", line);
+        let name = line.split(' ').next().unwrap();
+        // Also where a stronger layer has a good one.
+        for environment in [vec![], vec![("INFLIGHT_CAPACITY", "7"), ("INFLIGHT_TENANT_LABEL", "t")]] {
+            let said = refused(&["config", "--config", file.path()], &environment);
+            assert!(said.contains(name) && said.contains(file.path()), "{line}: {said}");
+        }
+    }
+}
+
+#[test]
+fn what_is_outside_a_settings_range_is_refused_by_name() {
+    for (flag, value) in [
+        ("capacity", "0"),
+        ("capacity", "18446744073709551615"),
+        ("connections", "0"),
+        ("connections", "9223372036854775807"),
+        ("body-limit", "0"),
+        ("body-limit", "9223372036854775808"),
+        ("keep-at-most", "18446744073709551615"),
+        ("header-timeout", "0s"),
+        ("header-timeout", "9223372036854775807s"),
+        ("body-timeout", "2h"),
+        ("wait-limit", "5124095576030431h"),
+        ("keep-alive", "1ns"),
+        ("event-interval", "1h"),
+        ("shutdown-deadline", "2h"),
+        ("keep-failed", "100000h"),
+    ] {
+        let said = refused(&["config", &format!("--{flag}={value}")], &[]);
+        let name = said.contains(flag) || said.contains(&flag.replace('-', "_"));
+        assert!(name && !said.contains("panicked"), "{flag} {value}: {said}");
+    }
+}
+
+#[test]
+fn what_is_not_utf8_is_refused_and_no_service_starts_open_for_it() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    for (name, value) in [
+        ("INFLIGHT_TOKENS", &b"ci admin - 0123456789abcdef\xff"[..]),
+        ("INFLIGHT_TOKENS_FILE", b"/tmp/\xff"),
+        ("INFLIGHT_TENANT_LABEL", b"\xff"),
+        ("INFLIGHT_CONFIG", b"/tmp/\xff"),
+    ] {
+        let mut command = command(&["serve", "--listen", "127.0.0.1:0"], &[]);
+        let said = refused_as(command.env(name, OsStr::from_bytes(value)));
+        assert!(said.contains(name) && said.contains("UTF-8"), "{name}: {said}");
+    }
+    let mut command = command(&["config"], &[]);
+    let said = refused_as(command.env(OsStr::from_bytes(b"INFLIGHT_\xff"), "1"));
+    assert!(said.contains("INFLIGHT_"), "{said}");
+    let file = TempFile::new("latin1.txt", "");
+    std::fs::write(file.path(), b"m\xfcller admin - 0123456789abcdef").unwrap();
+    let said = refused(&["serve", "--listen", "127.0.0.1:0", "--tokens-file", file.path()], &[]);
+    assert!(said.contains("UTF-8"), "{said}");
+}
+
+#[test]
+fn names_that_are_nearly_settings_are_refused() {
+    for name in ["inflight_tokens", "INFLIGHT_Capacity", "inflight_CAPACITY", "INFLIGHT_BODY-LIMIT"] {
+        let said = refused(&["config"], &[(name, "7")]);
+        assert!(said.contains(name), "{said}");
+    }
+}
+
+#[test]
+fn tokens_that_leave_a_doubt_are_refused() {
+    let file = TempFile::new("doubt.txt", "a read - 0123456789abcdef\n");
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--tokens-file", file.path()];
+    let said = refused(&arguments, &[("INFLIGHT_TOKENS", "b admin - 0123456789abcdef")]);
+    assert!(said.contains("in both") && said.contains("INFLIGHT_TOKENS"), "{said}");
+    let said = refused(&arguments, &[("INFLIGHT_TOKENS", "# none")]);
+    assert!(said.contains("no tokens in INFLIGHT_TOKENS"), "{said}");
+    let commented =
+        TempFile::new("commented.txt", "# a read - 0123456789abcdef; b admin - fedcba9876543210\n");
+    let said = refused(&["serve", "--listen", "127.0.0.1:0", "--tokens-file", commented.path()], &[]);
+    assert!(said.contains("no tokens in"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_none_is_refused_and_not_waited_for() {
+    let path = std::env::temp_dir().join(format!("inflight-{}-fifo", std::process::id()));
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let fifo = path.to_str().unwrap();
+    for flag in ["--tokens-file", "--config"] {
+        let said = refused(&["serve", "--listen", "127.0.0.1:0", flag, fifo], &[]);
+        assert!(said.contains("not a regular file"), "{flag}: {said}");
+    }
+    for pair in [["--tls-cert", "--tls-key"], ["--tls-key", "--tls-cert"]] {
+        let file = TempFile::new("no.pem", "");
+        let said = refused(&["serve", "--listen", "127.0.0.1:0", pair[0], fifo, pair[1], file.path()], &[]);
+        assert!(said.contains("not a regular file"), "{pair:?}: {said}");
+    }
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

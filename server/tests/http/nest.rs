@@ -19,10 +19,15 @@ pub(crate) async fn ask(
     head: &str,
     body: &str,
 ) -> (String, String) {
+    ask_as(address, name, &format!("{head} HTTP/1.1"), body).await
+}
+
+/// The same, with more of the head.
+async fn ask_as(address: std::net::SocketAddr, name: &str, head: &str, body: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let length = body.len();
     let request = format!(
-        "{head} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        "{head}\r\nHost: {name}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -70,14 +75,39 @@ async fn it_nests_into_anyones_service_and_knows_its_address() {
     assert_eq!(served.await.unwrap().unwrap().cut, 0);
 }
 
-#[tokio::test]
-async fn a_public_url_is_what_addresses_begin_with() {
+/// A service behind a proxy that calls it by a name of its own.
+async fn behind_a_proxy() -> std::net::SocketAddr {
     let store = Store::builder().capacity(64).build().unwrap();
-    let options = Options { public_url: Some("https://status.example/x/".into()), ..Options::default() };
+    let public_url = Some("https://status.example/x/".parse().unwrap());
+    let options = Options { public_url, ..Options::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = inflight_server::router(store, everybody(), options);
     tokio::spawn(inflight_server::serve(listener, router, ServeOptions::default(), Shutdown::default()));
+    address
+}
+
+#[tokio::test]
+async fn behind_a_proxy_pages_of_the_public_url_change_tasks_and_no_others() {
+    let address = behind_a_proxy().await;
+    for (origin, expected) in [
+        ("https://status.example", "202"),
+        ("http://backend.internal:7117", "202"),
+        ("http://status.example", "403"),
+        ("https://status.example:8443", "403"),
+        ("https://status.example.evil.example", "403"),
+        ("https://evil.example", "403"),
+        ("null", "403"),
+    ] {
+        let head = format!("POST /v1/tasks HTTP/1.1\r\nOrigin: {origin}");
+        let (answer, body) = ask_as(address, "backend.internal:7117", &head, r#"{"kind":"index"}"#).await;
+        assert_eq!(answer.split(' ').nth(1), Some(expected), "{origin}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_public_url_is_what_addresses_begin_with() {
+    let address = behind_a_proxy().await;
     let (head, _) = ask(address, NAME, "POST /v1/tasks", r#"{"kind":"index"}"#).await;
     assert!(head.contains("\r\nlocation: https://status.example/x/v1/tasks/"), "{head}");
     let (head, _) = ask(address, NAME, "GET /metrics", "").await;

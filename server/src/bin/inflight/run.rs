@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use inflight::{Retention, Store};
-use inflight_server::{Access, MetricsText, Options, ServeOptions, Shutdown, Tls, Tokens, router};
+use inflight_server::{Access, MetricsText, Options, PublicUrl, ServeOptions, Shutdown, Tls, Tokens, router};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,8 +14,9 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::files::{read, read_secret};
 use crate::settings::{Format, Settings};
-use crate::{Failure, demo};
+use crate::{Failure, demo, environment};
 
 /// From a poll that is answered from memory to a request that waits for a body.
 const LATENCIES: [f64; 12] =
@@ -101,8 +102,7 @@ async fn run(settings: &Settings, tokens: Option<Tokens>) -> Result<(), Failure>
 fn greet(settings: &Settings, has_tokens: bool, address: SocketAddr) -> Result<(), Failure> {
     let scheme = if settings.tls_cert.is_some() { "https" } else { "http" };
     let local = format!("{scheme}://{address}");
-    let url = settings.public_url.clone().unwrap_or(local);
-    let url = url.trim_end_matches('/');
+    let url = settings.public_url.as_ref().map_or(&*local, PublicUrl::as_str);
     let token = if has_tokens { " -H \"authorization: Bearer $TOKEN\"" } else { "" };
     let mut out = std::io::stdout().lock();
     writeln!(out, "dashboard  {url}/")?;
@@ -127,37 +127,30 @@ fn retention(settings: &Settings) -> Retention {
 
 fn tokens(settings: &Settings) -> Result<Option<Tokens>, Failure> {
     let of_file = settings.tokens_file.as_deref().map(read_tokens).transpose()?;
-    let of_environment = match std::env::var("INFLIGHT_TOKENS") {
-        Ok(text) => {
-            let tokens = Tokens::parse(&text);
-            Some(tokens.map_err(|error| format!("INFLIGHT_TOKENS: {error}"))?)
+    let of_environment = environment::tokens()?;
+    let of_environment = of_environment.map(|text| parse_tokens(environment::TOKENS, &text)).transpose()?;
+    match (of_file, of_environment) {
+        (Some(file), Some(environment)) => {
+            let both = file.and(&environment);
+            Ok(Some(both.map_err(|error| format!("tokens_file and {}: {error}", environment::TOKENS))?))
         }
-        Err(_) => None,
-    };
-    let both = match (of_file, of_environment) {
-        (Some(file), Some(environment)) => Some(
-            file.and(&environment).map_err(|error| format!("tokens_file and INFLIGHT_TOKENS: {error}"))?,
-        ),
-        (file, environment) => file.or(environment),
-    };
-    if both.as_ref().is_some_and(Tokens::is_empty) {
-        return Err("there are no tokens where tokens were announced".into());
+        (file, environment) => Ok(file.or(environment)),
     }
-    Ok(both)
 }
 
 fn read_tokens(path: &Path) -> Result<Tokens, Failure> {
-    let text = std::fs::read_to_string(path);
-    let text = text.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(path)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o777), "others can read the tokens");
-        }
+    let path_shown = path.display().to_string();
+    let text = String::from_utf8(read_secret(path)?);
+    let text = text.map_err(|_| format!("{path_shown} has bytes that are not UTF-8"))?;
+    parse_tokens(&path_shown, &text)
+}
+
+fn parse_tokens(place: &str, text: &str) -> Result<Tokens, Failure> {
+    let tokens = Tokens::parse(text).map_err(|error| format!("{place}: {error}"))?;
+    if tokens.is_empty() {
+        return Err(format!("there are no tokens in {place}, where tokens were announced").into());
     }
-    Ok(Tokens::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?)
+    Ok(tokens)
 }
 
 /// Without tokens everybody may do everything, and that must not go beyond this machine.
@@ -171,10 +164,8 @@ fn check_listen(listen: SocketAddr, tokens: Option<&Tokens>) -> Result<(), Failu
 
 fn tls(settings: &Settings) -> Result<Option<Tls>, Failure> {
     let (Some(chain), Some(key)) = (&settings.tls_cert, &settings.tls_key) else { return Ok(None) };
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
-    };
-    Ok(Some(Tls::from_pem(&read(chain)?, &read(key)?)?))
+    let tls = Tls::from_pem(&read(chain)?, &read_secret(key)?);
+    Ok(Some(tls.map_err(|error| format!("{} and {}: {error}", chain.display(), key.display()))?))
 }
 
 fn record_metrics() -> Result<MetricsText, Failure> {

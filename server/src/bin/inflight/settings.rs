@@ -1,19 +1,21 @@
-//! Settings in layers: defaults, a file, the environment, flags.
+//! Settings in layers: defaults, a file, the environment, flags. Each is read by the type of its setting, and
+//! what leaves a doubt is refused by name.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use config::{Config, Environment, File, FileFormat};
+use inflight_server::PublicUrl;
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Failure;
 use crate::cli::Flags;
+use crate::environment;
+use crate::files::read_text;
 
 /// What the service runs with.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -26,7 +28,7 @@ pub(crate) struct Settings {
     pub(crate) allowed_hosts: Option<Vec<String>>,
     pub(crate) tls_cert: Option<PathBuf>,
     pub(crate) tls_key: Option<PathBuf>,
-    pub(crate) public_url: Option<String>,
+    pub(crate) public_url: Option<PublicUrl>,
     pub(crate) capacity: usize,
     pub(crate) keep_succeeded: Span,
     pub(crate) keep_failed: Span,
@@ -76,38 +78,22 @@ impl Default for Settings {
     }
 }
 
-const PREFIX: &str = "INFLIGHT_";
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
 
-/// Variables of that prefix that are no settings.
-const OTHERS: [&str; 2] = ["INFLIGHT_CONFIG", "INFLIGHT_TOKENS"];
+/// Ten years.
+const LONGEST_KEPT: Duration = Duration::from_secs(87_600 * 3600);
 
 impl Settings {
     /// What the layers give together.
     pub(crate) fn load(flags: &Flags) -> Result<Self, Failure> {
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
-            let is_setting = !OTHERS.contains(&name.as_str());
-            is_setting.then(|| value.into_string().map(|value| (name, value)).ok()).flatten()
-        });
-        Self::layered(flags, variables.collect())
-    }
-
-    fn layered(flags: &Flags, variables: HashMap<String, String>) -> Result<Self, Failure> {
-        let environment = Environment::with_prefix("INFLIGHT")
-            .prefix_separator("_")
-            .try_parsing(true)
-            .list_separator(",")
-            .with_list_parse_key("allowed_hosts")
-            .source(Some(variables));
-        let mut layers = Config::builder();
-        if let Some(path) = &flags.config {
-            let text = std::fs::read_to_string(path);
-            let text = text.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-            layers = layers.add_source(File::from_str(&text, FileFormat::Toml));
-        }
-        let given = Config::try_from(flags)?;
-        let all = layers.add_source(environment).add_source(given).build()?;
-        let settings = all.try_deserialize::<Self>().map_err(|error| format!("the settings: {error}"))?;
+        let variables = environment::read()?;
+        let file = flags.config.as_deref().or(variables.config.as_deref());
+        let mut all = file.map(read_file).transpose()?.unwrap_or_default();
+        all.extend(variables.settings);
+        all.extend(flags.to_table().map_err(|error| format!("the flags: {error}"))?);
+        let settings =
+            all.try_into::<Self>().map_err(|error| format!("the settings: {}", one_line(&error)))?;
         settings.check()?;
         Ok(settings)
     }
@@ -116,27 +102,70 @@ impl Settings {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err("tls_cert and tls_key are needed together".into());
         }
-        let spans = [
-            ("header_timeout", self.header_timeout),
-            ("body_timeout", self.body_timeout),
-            ("keep_alive", self.keep_alive),
-        ];
-        if let Some((name, _)) = spans.iter().find(|(_, Span(span))| span.is_zero()) {
-            return Err(format!("{name} must be longer than 0").into());
+        let tick = Duration::from_millis(1);
+        for (name, Span(span), least, most) in [
+            ("header_timeout", self.header_timeout, tick, HOUR),
+            ("body_timeout", self.body_timeout, tick, HOUR),
+            ("keep_alive", self.keep_alive, tick, HOUR),
+            ("wait_limit", self.wait_limit, Duration::ZERO, HOUR),
+            ("event_interval", self.event_interval, Duration::ZERO, 60 * SECOND),
+            ("shutdown_deadline", self.shutdown_deadline, Duration::ZERO, HOUR),
+            ("keep_succeeded", self.keep_succeeded, Duration::ZERO, LONGEST_KEPT),
+            ("keep_failed", self.keep_failed, Duration::ZERO, LONGEST_KEPT),
+            ("keep_cancelled", self.keep_cancelled, Duration::ZERO, LONGEST_KEPT),
+        ] {
+            let (value, least, most) = (Span(span), Span(least), Span(most));
+            if !(least.0..=most.0).contains(&span) {
+                return Err(format!("{name} is {value}, which is not from {least} to {most}").into());
+            }
         }
-        if self.connections == 0 {
-            return Err("connections must be at least 1".into());
+        for (name, value, most) in [
+            ("capacity", self.capacity, inflight::MAX_CAPACITY),
+            ("connections", self.connections, 1 << 20),
+            ("body_limit", self.body_limit, 1 << 30),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(format!("{name} is {value}, which is not from 1 to {most}").into());
+            }
+        }
+        if self.tenant_label.is_empty() {
+            return Err("tenant_label is empty".into());
+        }
+        for name in self.allowed_hosts.iter().flatten() {
+            // Such a name would let nobody in, or, if it is empty, those who name none.
+            if !is_host(name) {
+                return Err(format!(
+                    "allowed_hosts has {name:?}, which is no name of a host (without a port)"
+                )
+                .into());
+            }
         }
         Ok(())
     }
 
     /// As a file that gives just these.
-    pub(crate) fn to_toml(&self) -> String {
-        let json = serde_json::to_value(self).unwrap_or_default();
-        let known = json.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-        // Strings, numbers and lists of strings are written in TOML as in JSON.
-        known.map(|(name, value)| format!("{name} = {value}\n")).collect()
+    pub(crate) fn to_toml(&self) -> Result<String, Failure> {
+        Ok(toml::to_string(self)?)
     }
+}
+
+fn is_host(name: &str) -> bool {
+    let url = format!("http://{name}").parse::<PublicUrl>();
+    url.is_ok_and(|url| url.host().eq_ignore_ascii_case(name))
+}
+
+/// The settings of a file. It is read as a whole, so that what is wrong in it is seen even where another
+/// layer is stronger.
+fn read_file(path: &Path) -> Result<toml::Table, Failure> {
+    let text = read_text(path)?;
+    let table = text.parse::<toml::Table>().map_err(|error| format!("{}: {error}", path.display()))?;
+    let whole = table.clone().try_into::<Settings>();
+    let _ = whole.map_err(|error| format!("{}: {}", path.display(), one_line(&error)))?;
+    Ok(table)
+}
+
+fn one_line(error: &impl fmt::Display) -> String {
+    error.to_string().trim().replace('\n', " ")
 }
 
 /// How log lines look.
