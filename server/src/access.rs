@@ -9,7 +9,7 @@ use axum::extract::{ConnectInfo, Request};
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
 
-use crate::auth::{Caller, Principal};
+use crate::auth::{Caller, Principal, Standing};
 use crate::problem::{Kind, Problem};
 use crate::tokens::Tokens;
 
@@ -58,7 +58,8 @@ impl Access {
         Self(Arc::new(Way::OpenOnLoopback))
     }
 
-    /// Requests with one of these tokens may do what the token allows; all others get 401.
+    /// Requests with one of these tokens may do what the token allows; all others get 401. Which tokens these
+    /// are can be [replaced](Tokens::replace) while the service runs.
     #[must_use]
     pub fn tokens(tokens: Tokens) -> Self {
         Self(Arc::new(Way::Tokens(tokens)))
@@ -93,12 +94,12 @@ impl Access {
         let caller = match &*self.0 {
             Way::OpenOnLoopback => return check_peer(request).map(|()| Caller::ANYONE),
             Way::Tokens(tokens) => {
-                let principal = tokens.identify(request.headers())?.clone();
+                let caller = tokens.identify(request.headers())?;
                 // Nothing behind this has any use for it, or could log it.
                 request.headers_mut().remove(AUTHORIZATION);
-                Caller::new(principal)
+                caller
             }
-            Way::Request(identify) => Caller::new(ask(identify, request)?),
+            Way::Request(identify) => Caller::new(Arc::new(Standing::new(ask(identify, request)?))),
         };
         request.extensions_mut().insert(caller.clone());
         Ok(caller)

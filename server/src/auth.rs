@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
 use crate::problem::{Kind, Problem};
 
 /// What a caller may do.
@@ -84,34 +86,55 @@ impl fmt::Debug for Principal {
     }
 }
 
+/// A principal that is known, and what is known of it beside.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) principal: Principal,
+    /// Cancelled when what it was known by is withdrawn.
+    pub(crate) withdrawn: CancellationToken,
+}
+
+impl Standing {
+    pub(crate) fn new(principal: Principal) -> Self {
+        Self { principal, withdrawn: CancellationToken::new() }
+    }
+}
+
 /// A principal, as the handlers see it.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller {
-    principal: Principal,
-}
+pub(crate) struct Caller(Option<Arc<Standing>>);
 
 impl Caller {
     /// Everybody, who may do everything: on an open service, and where nothing of any task is shown.
-    pub(crate) const ANYONE: Self =
-        Self { principal: Principal { name: None, scopes: Scope::Admin.bit(), tenant: None } };
+    pub(crate) const ANYONE: Self = Self(None);
 
-    pub(crate) fn new(principal: Principal) -> Self {
-        Self { principal }
+    pub(crate) fn new(standing: Arc<Standing>) -> Self {
+        Self(Some(standing))
+    }
+
+    fn principal(&self) -> Option<&Principal> {
+        self.0.as_deref().map(|standing| &standing.principal)
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.principal.name.as_deref().unwrap_or("-")
+        self.principal().and_then(|principal| principal.name.as_deref()).unwrap_or("-")
     }
 
     /// The tenant that the caller is bound to.
     pub(crate) fn tenant(&self) -> Option<&Arc<str>> {
-        self.principal.tenant.as_ref()
+        self.principal().and_then(|principal| principal.tenant.as_ref())
     }
 
     pub(crate) fn must(&self, scope: Scope) -> Result<(), Problem> {
-        if self.principal.scopes & (scope.bit() | Scope::Admin.bit()) != 0 {
+        let allowing = scope.bit() | Scope::Admin.bit();
+        if self.principal().is_none_or(|principal| principal.scopes & allowing != 0) {
             return Ok(());
         }
         Err(Problem::new(Kind::Forbidden, format!("the token has not the scope {}", scope.name())))
+    }
+
+    /// Resolves when the caller is not known any more; `None`: that cannot be.
+    pub(crate) fn withdrawn(&self) -> Option<WaitForCancellationFutureOwned> {
+        self.0.as_deref().map(|standing| standing.withdrawn.clone().cancelled_owned())
     }
 }

@@ -10,15 +10,17 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use axum::body::Body;
 use axum::extract::{OriginalUri, Request};
 use axum::response::{IntoResponse, Response};
-use futures_util::FutureExt;
-use hyper::Method;
+use futures_util::{FutureExt, StreamExt};
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN};
+use hyper::{Method, StatusCode};
+use inflight::TaskId;
 use tower::{Layer, Service};
 
 use crate::access::is_local_name;
-use crate::app::Shared;
+use crate::app::{Shared, parse_id};
 use crate::auth::Caller;
 use crate::hub::Hub;
 use crate::meters::Route;
@@ -78,6 +80,7 @@ where
                 return Box::pin(std::future::ready(Ok(visit.end(response, &Caller::ANYONE))));
             }
         };
+        let is_stream = visit.route.is_stream();
         let inner = self.inner.call(request);
         Box::pin(async move {
             let answered = AssertUnwindSafe(inner).catch_unwind().await;
@@ -85,7 +88,8 @@ where
                 let problem = Problem::new(Kind::Internal, "the request met a defect; its id is in the log");
                 Ok(problem.into_response())
             });
-            response.map(|response| visit.end(response, &caller))
+            let response = response.map(|response| visit.end(response, &caller));
+            response.map(|response| if is_stream { cut_off(response, &caller) } else { response })
         })
     }
 }
@@ -95,6 +99,17 @@ fn check_form(request: &Request) -> Result<(), Problem> {
     match request.headers().get_all(HOST).iter().count() {
         0 | 1 => Ok(()),
         count => Err(Problem::bad(format!("the request has {count} Host headers; it must have one"))),
+    }
+}
+
+/// A stream ends when its caller is not known any more; whoever is, comes back.
+fn cut_off(response: Response, caller: &Caller) -> Response {
+    let withdrawn = caller.withdrawn().filter(|_| response.status() == StatusCode::OK);
+    match withdrawn {
+        Some(withdrawn) => {
+            response.map(|body| Body::from_stream(body.into_data_stream().take_until(withdrawn)))
+        }
+        None => response,
     }
 }
 
@@ -169,6 +184,13 @@ impl OriginalPath {
     fn as_str(&self) -> &str {
         self.0.path()
     }
+
+    /// The task that it leads to, if that is what it says. Without its hyphens, an id looks like a token.
+    fn task(&self) -> Option<TaskId> {
+        let (_, rest) = self.as_str().rsplit_once("/tasks/")?;
+        let id = rest.split(['/', ':']).next().filter(|id| id.contains('-'))?;
+        parse_id(id).ok()
+    }
 }
 
 impl Visit {
@@ -204,7 +226,8 @@ impl Visit {
         tracing::debug!(
             request_id,
             method = %self.method,
-            path = self.path.as_str(),
+            route = self.route.name(),
+            task = self.path.task().map(tracing::field::display),
             status = status.as_u16(),
             micros = took.as_micros() as u64,
             caller = caller.name(),
@@ -214,13 +237,17 @@ impl Visit {
         response
     }
 
+    /// What a caller has written goes back to the caller alone: there may be a token in a path or a query,
+    /// and so in what is wrong with it. The log says where the request went, and of what kind the problem is.
     fn log_problem(&self, problem: &Problem, request_id: &str, caller: &Caller) {
-        let (path, status, detail) = (self.path.as_str(), problem.status().as_u16(), problem.detail());
+        let (route, task) = (self.route.name(), self.path.task().map(tracing::field::display));
         let (method, caller) = (&self.method, caller.name());
+        let (status, slug) = (problem.status().as_u16(), problem.slug());
         if problem.status().is_server_error() {
-            tracing::warn!(request_id, %method, path, status, caller, detail, "not served");
+            let detail = problem.detail();
+            tracing::warn!(request_id, %method, route, task, status, caller, problem = slug, detail, "not served");
         } else {
-            tracing::info!(request_id, %method, path, status, caller, detail, "refused");
+            tracing::info!(request_id, %method, route, task, status, caller, problem = slug, "refused");
         }
     }
 }

@@ -160,6 +160,11 @@ impl Problem {
         self.0.kind.describe().0
     }
 
+    /// What ends the `type` URN.
+    pub(crate) fn slug(&self) -> &'static str {
+        self.0.kind.describe().1
+    }
+
     pub(crate) fn detail(&self) -> &str {
         &self.0.detail
     }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Principal, Scope};
+use crate::auth::{Caller, Principal, Scope, Standing};
 use crate::problem::{Kind, Problem};
 
 /// The fewest bytes that a token may have.
@@ -16,7 +18,8 @@ pub const MIN_TOKEN: usize = 16;
 
 type Hash = [u8; 32];
 
-/// The tokens that are accepted. They are kept as SHA-256 hashes, and never printed.
+/// The tokens that are accepted. They are kept as SHA-256 hashes, and never printed. Clones are the same: what
+/// [`replace`](Self::replace) does, all see.
 ///
 /// ```
 /// use inflight_server::Tokens;
@@ -29,8 +32,15 @@ type Hash = [u8; 32];
 /// assert_eq!(tokens.len(), 2);
 /// # Ok::<(), inflight_server::TokenError>(())
 /// ```
-#[derive(Clone, Default)]
-pub struct Tokens(Arc<HashMap<Hash, Principal>>);
+#[derive(Clone)]
+pub struct Tokens(Arc<Book>);
+
+struct Book {
+    by_hash: ArcSwap<ByHash>,
+    replacing: Mutex<()>,
+}
+
+type ByHash = HashMap<Hash, Arc<Standing>>;
 
 impl Tokens {
     /// Reads tokens: one a line (or, where line breaks are awkward, separated by `;`), each as name,
@@ -41,7 +51,7 @@ impl Tokens {
     ///
     /// [`TokenError`] names the line and what is wrong; it never shows the token.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
-        let mut tokens = HashMap::new();
+        let mut tokens = ByHash::new();
         for (number, line) in (1..).zip(text.lines()) {
             let entries = line.split(';').map(|entry| entry.trim_matches([' ', '\t']));
             let entries = entries.take_while(|entry| !entry.starts_with('#'));
@@ -49,12 +59,16 @@ impl Tokens {
                 let at = |what| TokenError { line: number, what };
                 let (hash, principal) = parse_entry(entry).map_err(at)?;
                 match tokens.entry(hash) {
-                    Entry::Vacant(free) => _ = free.insert(principal),
+                    Entry::Vacant(free) => _ = free.insert(Arc::new(Standing::new(principal))),
                     Entry::Occupied(_) => return Err(at("the token is there twice")),
                 }
             }
         }
-        Ok(Self(Arc::new(tokens)))
+        Ok(Self::of(tokens))
+    }
+
+    fn of(tokens: ByHash) -> Self {
+        Self(Arc::new(Book { by_hash: ArcSwap::from_pointee(tokens), replacing: Mutex::default() }))
     }
 
     /// These and those.
@@ -63,30 +77,58 @@ impl Tokens {
     ///
     /// [`TokenError`] if a token is in both: which of its two entries counts would be a guess.
     pub fn and(&self, others: &Self) -> Result<Self, TokenError> {
-        if self.0.keys().any(|hash| others.0.contains_key(hash)) {
+        let (mut all, others) = (ByHash::clone(&self.0.by_hash.load()), others.0.by_hash.load());
+        if others.keys().any(|hash| all.contains_key(hash)) {
             return Err(TokenError { line: 0, what: "a token is in both places" });
         }
-        let all = self.0.iter().chain(&*others.0);
-        Ok(Self(Arc::new(all.map(|(hash, principal)| (*hash, principal.clone())).collect())))
+        all.extend(others.iter().map(|(hash, standing)| (*hash, Arc::clone(standing))));
+        Ok(Self::of(all))
+    }
+
+    /// From now on, these are accepted instead. No connection is ended and no request under way is broken off,
+    /// but streams of events end that a token has opened which is not among these, or means something else
+    /// now.
+    ///
+    /// ```
+    /// use inflight_server::Tokens;
+    ///
+    /// let tokens = Tokens::parse("ci read - c3VwZXJzZWNyZXQtb25l")?;
+    /// tokens.replace(&Tokens::parse("ci read - c3VwZXJzZWNyZXQtdHdv; ops admin - c3VwZXJzZWNyZXQtMw==")?);
+    /// assert_eq!(tokens.len(), 2);
+    /// # Ok::<(), inflight_server::TokenError>(())
+    /// ```
+    pub fn replace(&self, by: &Self) {
+        let _one_at_a_time = self.0.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, mut after) = (self.0.by_hash.load_full(), ByHash::clone(&by.0.by_hash.load()));
+        let mut withdrawn = Vec::new();
+        for (hash, standing) in &*before {
+            match after.get_mut(hash).filter(|new| new.principal == standing.principal) {
+                Some(new) => *new = Arc::clone(standing),
+                None => withdrawn.push(&standing.withdrawn),
+            }
+        }
+        self.0.by_hash.store(Arc::new(after));
+        // Only now, so that nobody who comes back at once is let in.
+        withdrawn.into_iter().for_each(CancellationToken::cancel);
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.by_hash.load().len()
     }
 
     /// Whether there are none, so that nobody is let in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.by_hash.load().is_empty()
     }
 
     /// Who the request comes from.
     ///
     /// A token is found by its hash. How long that takes tells something of the hash at the most, and
     /// nothing of the token.
-    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<&Principal, Problem> {
+    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         let header = headers.get(AUTHORIZATION);
         let header = header.ok_or_else(|| {
             Problem::new(Kind::Unauthenticated, "the request has no Authorization: Bearer header")
@@ -96,7 +138,8 @@ impl Tokens {
         if !scheme.eq_ignore_ascii_case(b"bearer") {
             return Err(wrong());
         }
-        self.0.get(&digest(token)).ok_or_else(wrong)
+        let found = self.0.by_hash.load().get(&digest(token)).cloned();
+        found.map(Caller::new).ok_or_else(wrong)
     }
 }
 
@@ -143,7 +186,7 @@ fn digest(bytes: &[u8]) -> Hash {
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.values()).finish()
+        f.debug_list().entries(self.0.by_hash.load().values().map(|standing| &standing.principal)).finish()
     }
 }
 
@@ -169,7 +212,6 @@ impl std::error::Error for TokenError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::Caller;
     use hyper::header::HeaderValue;
 
     const TEXT: &str =
@@ -177,7 +219,7 @@ mod tests {
 
     fn identify(text: &str, header: &str) -> Result<Caller, Problem> {
         let headers = [(AUTHORIZATION, HeaderValue::from_str(header).unwrap())].into_iter().collect();
-        Tokens::parse(text).unwrap().identify(&headers).cloned().map(Caller::new)
+        Tokens::parse(text).unwrap().identify(&headers)
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The binary: its settings in layers, what it says, what it refuses.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 use crate::service::LONG;
 
@@ -64,16 +65,16 @@ fn config(arguments: &[&str], environment: &[(&str, &str)]) -> String {
 }
 
 /// A file of this test's own, which is gone when it is dropped.
-struct TempFile(PathBuf);
+pub(crate) struct TempFile(PathBuf);
 
 impl TempFile {
-    fn new(name: &str, content: &str) -> Self {
+    pub(crate) fn new(name: &str, content: &str) -> Self {
         let path = std::env::temp_dir().join(format!("inflight-{}-{name}", std::process::id()));
         std::fs::write(&path, content).unwrap();
         Self(path)
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
 }
@@ -88,6 +89,9 @@ impl Drop for TempFile {
 pub(crate) struct Started {
     child: Child,
     greeting: Vec<String>,
+    /// Reads what is logged, so that the binary never waits for it.
+    lines: Receiver<String>,
+    log: String,
 }
 
 impl Started {
@@ -101,7 +105,10 @@ impl Started {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let greeting = out.lines().take(3).map(Result::unwrap).collect();
-        Self { child, greeting }
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (said, lines) = channel();
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+        Self { child, greeting, lines, log: String::new() }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -110,7 +117,11 @@ impl Started {
     }
 
     pub(crate) fn terminate(&mut self) {
-        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.signal("-TERM");
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let killed = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(killed.success());
     }
 
@@ -118,11 +129,24 @@ impl Started {
         self.child.wait().unwrap()
     }
 
+    /// Waits until a line with this is logged.
+    pub(crate) fn until_logged(&mut self, text: &str) {
+        loop {
+            let line = self.lines.recv_timeout(LONG).unwrap_or_else(|_| panic!("{text:?}: {}", self.log));
+            self.log += &format!("{line}\n");
+            if line.contains(text) {
+                return;
+            }
+        }
+    }
+
     /// Ends it, and gives what it has logged.
-    fn stop(mut self) -> String {
+    pub(crate) fn stop(mut self) -> String {
         self.terminate();
-        let mut log = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        while let Ok(line) = self.lines.recv() {
+            self.log += &format!("{line}\n");
+        }
+        let log = std::mem::take(&mut self.log);
         assert!(self.wait().success(), "{log}");
         log
     }
@@ -339,6 +363,13 @@ fn it_does_not_go_beyond_this_machine_without_tokens() {
     started.stop();
 }
 
+/// What curl says the status is.
+pub(crate) fn status(arguments: &[&str]) -> String {
+    let mut curl = Command::new("curl");
+    curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}"]).args(arguments);
+    text(&curl.output().unwrap().stdout)
+}
+
 #[test]
 fn no_token_is_ever_logged() {
     let file = TempFile::new("tokens.txt", "# comment\nfile read,write - of-the-file-0123456789\n");
@@ -349,11 +380,7 @@ fn no_token_is_ever_logged() {
         [("of-the-file-0123456789", "403"), ("of-the-environment-01", "200"), ("of-nobody-0123456789", "401")]
     {
         let header = format!("authorization: Bearer {token}");
-        let curl = Command::new("curl")
-            .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", &header, &url])
-            .output()
-            .unwrap();
-        assert_eq!(text(&curl.stdout), expected, "{token}");
+        assert_eq!(status(&["-H", &header, &url]), expected, "{token}");
     }
     let log = started.stop();
     assert!(log.contains("answered") && log.contains("refused"), "it is logged: {log}");
@@ -361,6 +388,65 @@ fn no_token_is_ever_logged() {
         !log.contains("of-the-file") && !log.contains("of-the-env") && !log.contains("of-nobody"),
         "{log}"
     );
+}
+
+#[test]
+fn a_token_in_a_path_or_query_is_not_logged_either() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let chain = TempFile::new("log-chain.pem", &made.cert.pem());
+    let key = TempFile::new("log-key.pem", &made.signing_key.serialize_pem());
+    let tokens = [("INFLIGHT_TOKENS", "env admin - 0123456789abcdef0123456789abcdef")];
+    let tls = ["--tls-cert", chain.path(), "--tls-key", key.path(), "--log", "trace"];
+    let plain = Started::serve(&["--log", "trace"], &tokens);
+    let secure = Started::serve(&tls, &tokens);
+    for (service, scheme) in [(plain, "http"), (secure, "https")] {
+        let base = format!("{scheme}://{}", service.address());
+        for token in ["0123456789abcdef0123456789abcdef", "stray-0123456789"] {
+            let header = "authorization: Bearer 0123456789abcdef0123456789abcdef";
+            for (method, place) in [
+                ("GET", format!("/{token}")),
+                ("GET", format!("/v1/{token}")),
+                ("GET", format!("/v1/tasks/{token}")),
+                ("GET", format!("/v1/tasks/{token}/events?access_token={token}")),
+                ("POST", format!("/v1/tasks/{token}:cancel")),
+                ("GET", format!("/v1/tasks?{token}=1")),
+                ("GET", format!("/v1/tasks?access_token={token}")),
+                ("GET", format!("/v1/tasks?pageToken={token}")),
+                ("GET", format!("/v1/tasks?state={token}")),
+                ("GET", format!("/healthz?token={token}")),
+            ] {
+                let url = format!("{base}{place}");
+                let status = status(&["-k", "-X", method, "-H", header, &url]);
+                assert_ne!(status, "000", "{url}");
+            }
+        }
+        let log = service.stop();
+        assert!(log.contains("answered") && log.contains("refused"), "it is logged: {log}");
+        for part in ["0123456789abcdef", "01234567-89ab", "stray-"] {
+            let line = log.lines().find(|line| line.contains(part));
+            assert_eq!(line, None);
+        }
+    }
+}
+
+#[test]
+fn secrets_that_others_can_read_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let chain = TempFile::new("mode-chain.pem", &made.cert.pem());
+    let key = TempFile::new("mode-key.pem", &made.signing_key.serialize_pem());
+    let tokens = TempFile::new("mode-tokens.txt", "a read - 0123456789abcdef");
+    for (mode, warned) in [(0o600, false), (0o640, true), (0o604, true)] {
+        for file in [&key, &tokens] {
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let files = ["--tls-cert", chain.path(), "--tls-key", key.path(), "--tokens-file", tokens.path()];
+        let log = Started::serve(&files, &[]).stop();
+        for file in [&key, &tokens] {
+            let is_warned = log.lines().any(|line| line.contains("WARN") && line.contains(file.path()));
+            assert_eq!(is_warned, warned, "{mode:o} {}: {log}", file.path());
+        }
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod linearizable;
 mod nest;
 mod problems;
 mod read;
+mod reload;
 mod reuse;
 mod service;
 mod shutdown;

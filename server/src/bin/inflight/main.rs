@@ -5,6 +5,7 @@ mod demo;
 mod environment;
 mod files;
 mod run;
+mod secrets;
 mod settings;
 // The example's own files: the demo is the same work, and no copy of it.
 #[allow(dead_code, reason = "the example also counts what the demo does not")]

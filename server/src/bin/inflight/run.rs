@@ -2,11 +2,10 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use inflight::{Retention, Store};
-use inflight_server::{Access, MetricsText, Options, PublicUrl, ServeOptions, Shutdown, Tls, Tokens, router};
+use inflight_server::{Access, MetricsText, Options, PublicUrl, ServeOptions, Shutdown, router};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,9 +13,9 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::files::{read, read_secret};
+use crate::secrets::Secrets;
 use crate::settings::{Format, Settings};
-use crate::{Failure, demo, environment};
+use crate::{Failure, demo};
 
 /// From a poll that is answered from memory to a request that waits for a body.
 const LATENCIES: [f64; 12] =
@@ -25,8 +24,8 @@ const LATENCIES: [f64; 12] =
 /// Serves until SIGINT or SIGTERM, and then until the last request is answered or the deadline passes.
 pub(crate) fn serve(settings: Settings) -> Result<(), Failure> {
     log_as(&settings)?;
-    let tokens = tokens(&settings)?;
-    check_listen(settings.listen, tokens.as_ref())?;
+    let secrets = Secrets::load(&settings)?;
+    check_listen(settings.listen, secrets.tokens().is_some())?;
     // One descriptor a connection, and some for the rest.
     let wanted = settings.connections as u64 + 64;
     match rlimit::increase_nofile_limit(wanted) {
@@ -37,17 +36,17 @@ pub(crate) fn serve(settings: Settings) -> Result<(), Failure> {
         Err(error) => tracing::warn!(%error, "the limit of descriptors is unknown"),
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(run(&settings, tokens));
+    let served = runtime.block_on(run(&settings, secrets));
     // What still blocks a thread, such as a demo that reads a slow disk, is not waited for.
     runtime.shutdown_background();
     served
 }
 
-async fn run(settings: &Settings, tokens: Option<Tokens>) -> Result<(), Failure> {
+async fn run(settings: &Settings, secrets: Secrets) -> Result<(), Failure> {
     let store = Store::builder().capacity(settings.capacity).retain(retention(settings)).build()?;
     let metrics = record_metrics()?;
     let shutdown = Shutdown::default();
-    let tls = tls(settings)?;
+    let (tokens, tls) = (secrets.tokens().cloned(), secrets.tls().cloned());
     let has_tokens = tokens.is_some();
     let access = tokens.map_or_else(Access::open_on_loopback, Access::tokens);
     let options = Options {
@@ -73,6 +72,7 @@ async fn run(settings: &Settings, tokens: Option<Tokens>) -> Result<(), Failure>
     let listener = listener.map_err(|error| format!("{} cannot be listened on: {error}", settings.listen))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    secrets.follow(signal(SignalKind::hangup())?)?;
     greet(settings, has_tokens, listener.local_addr()?)?;
     if let Some(dir) = &settings.demo {
         demo::begin(store.clone(), dir.clone(), shutdown.clone())?;
@@ -125,47 +125,13 @@ fn retention(settings: &Settings) -> Retention {
     }
 }
 
-fn tokens(settings: &Settings) -> Result<Option<Tokens>, Failure> {
-    let of_file = settings.tokens_file.as_deref().map(read_tokens).transpose()?;
-    let of_environment = environment::tokens()?;
-    let of_environment = of_environment.map(|text| parse_tokens(environment::TOKENS, &text)).transpose()?;
-    match (of_file, of_environment) {
-        (Some(file), Some(environment)) => {
-            let both = file.and(&environment);
-            Ok(Some(both.map_err(|error| format!("tokens_file and {}: {error}", environment::TOKENS))?))
-        }
-        (file, environment) => Ok(file.or(environment)),
-    }
-}
-
-fn read_tokens(path: &Path) -> Result<Tokens, Failure> {
-    let path_shown = path.display().to_string();
-    let text = String::from_utf8(read_secret(path)?);
-    let text = text.map_err(|_| format!("{path_shown} has bytes that are not UTF-8"))?;
-    parse_tokens(&path_shown, &text)
-}
-
-fn parse_tokens(place: &str, text: &str) -> Result<Tokens, Failure> {
-    let tokens = Tokens::parse(text).map_err(|error| format!("{place}: {error}"))?;
-    if tokens.is_empty() {
-        return Err(format!("there are no tokens in {place}, where tokens were announced").into());
-    }
-    Ok(tokens)
-}
-
 /// Without tokens everybody may do everything, and that must not go beyond this machine.
-fn check_listen(listen: SocketAddr, tokens: Option<&Tokens>) -> Result<(), Failure> {
-    if listen.ip().is_loopback() || tokens.is_some() {
+fn check_listen(listen: SocketAddr, has_tokens: bool) -> Result<(), Failure> {
+    if listen.ip().is_loopback() || has_tokens {
         return Ok(());
     }
     let ip = listen.ip();
     Err(format!("other machines reach {ip}, so it needs tokens: give --tokens-file or INFLIGHT_TOKENS, or listen on 127.0.0.1").into())
-}
-
-fn tls(settings: &Settings) -> Result<Option<Tls>, Failure> {
-    let (Some(chain), Some(key)) = (&settings.tls_cert, &settings.tls_key) else { return Ok(None) };
-    let tls = Tls::from_pem(&read(chain)?, &read_secret(key)?);
-    Ok(Some(tls.map_err(|error| format!("{} and {}: {error}", chain.display(), key.display()))?))
 }
 
 fn record_metrics() -> Result<MetricsText, Failure> {
