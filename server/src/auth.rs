@@ -133,6 +133,16 @@ impl Caller {
         Err(Problem::new(Kind::Forbidden, format!("the token has not the scope {}", scope.name())))
     }
 
+    /// For what is about all tenants.
+    pub(crate) fn must_be_of_no_tenant(&self) -> Result<(), Problem> {
+        match self.tenant() {
+            None => Ok(()),
+            Some(_) => {
+                Err(Problem::new(Kind::Forbidden, "this is about all tenants, and the token is bound to one"))
+            }
+        }
+    }
+
     /// Resolves when the caller is not known any more; `None`: that cannot be.
     pub(crate) fn withdrawn(&self) -> Option<WaitForCancellationFutureOwned> {
         self.0.as_deref().map(|standing| standing.withdrawn.clone().cancelled_owned())

@@ -228,7 +228,11 @@ impl App {
             (Created::Before, Some(id)) => (StatusCode::OK, id),
             (Created::Before, None) => return Err(Problem::new(Kind::Internal, "an id was minted twice")),
         };
-        let details = self.details(caller, id)?;
+        let details = match self.details(caller, id) {
+            // Another tenant's: that its create was the same is told no more than that it was another.
+            Err(_) if code == StatusCode::OK => return Err(inflight::CreateError::DuplicateId(id).into()),
+            found => found?,
+        };
         if let Some(tenants) = &self.tenants {
             tenants.note(&details);
         }

@@ -12,6 +12,7 @@ const TOKENS: &str = "
     lister  list        -     lister-0123456789
     boss    admin       -     bosses-0123456789
     acme    read,write,list  acme  acme01-0123456789
+    chief   admin            acme  chiefs-0123456789
     other   read,write,list  other other1-0123456789
 ";
 
@@ -168,6 +169,33 @@ async fn counts_and_events_are_a_tenants_own_and_gone_is_told_only_of_its_tasks(
     let counts = ask(&service, "acme01", Method::GET, "/v1/counts", None).await.json();
     assert_eq!(counts["byState"]["pending"], 1);
     assert_eq!(counts["byState"]["cancelled"], 0);
+}
+
+#[tokio::test]
+async fn the_figures_are_of_all_tenants_and_not_for_one() {
+    let service = guarded().await;
+    let refused = ask(&service, "chiefs", Method::GET, "/metrics", None).await;
+    refused.assert_problem(403, "forbidden");
+    // The host gives none here; but that is told only to those who may know.
+    ask(&service, "bosses", Method::GET, "/metrics", None).await.assert_problem(404, "no-route");
+    assert_eq!(ask(&service, "chiefs", Method::GET, "/v1/counts", None).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_id_that_another_tenant_uses_tells_nothing_of_its_task() {
+    let service = guarded().await;
+    let id = "7476cf8a-4baa-4dc0-87b3-41d690d7a28a";
+    let body = |kind: &str| json!({"kind": kind, "taskId": id}).to_string();
+    assert_eq!(ask(&service, "acme01", Method::POST, "/v1/tasks", Some(&body("index"))).await.status, 202);
+    let mut told = Vec::new();
+    for kind in ["index", "another"] {
+        let answer = ask(&service, "other1", Method::POST, "/v1/tasks", Some(&body(kind))).await;
+        let mut problem = answer.assert_problem(409, "conflict");
+        problem["requestId"] = json!(null);
+        told.push((problem, answer.headers.len()));
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!(ask(&service, "acme01", Method::POST, "/v1/tasks", Some(&body("index"))).await.status, 200);
 }
 
 #[tokio::test]
