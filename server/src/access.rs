@@ -6,11 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request};
+use dashmap::DashMap;
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
 
-use crate::auth::{Caller, Principal, Standing};
+use crate::auth::{Caller, Key, Principal, Standing};
+use crate::peer::Peer;
 use crate::problem::{Kind, Problem};
+use crate::quota::Account;
 use crate::tokens::Tokens;
 
 /// Who may do what. There is no default: a host says it.
@@ -40,7 +43,7 @@ pub struct Access(Arc<Way>);
 enum Way {
     OpenOnLoopback,
     Tokens(Tokens),
-    Request(Box<Judge>),
+    Request(Box<Judge>, Accounts),
 }
 
 type Judge = dyn Fn(&Parts) -> Option<Principal> + Send + Sync;
@@ -77,7 +80,7 @@ impl Access {
         F: Fn(&Parts) -> P + Send + Sync + 'static,
         P: Into<Option<Principal>>,
     {
-        Self(Arc::new(Way::Request(Box::new(move |parts| identify(parts).into()))))
+        Self(Arc::new(Way::Request(Box::new(move |parts| identify(parts).into()), Accounts::default())))
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -99,10 +102,35 @@ impl Access {
                 request.headers_mut().remove(AUTHORIZATION);
                 caller
             }
-            Way::Request(identify) => Caller::new(Arc::new(Standing::new(ask(identify, request)?))),
+            Way::Request(identify, accounts) => {
+                let principal = ask(identify, request)?;
+                let account = accounts.of(&principal);
+                Caller::new(Arc::new(Standing::new(principal, account)))
+            }
         };
         request.extensions_mut().insert(caller.clone());
         Ok(caller)
+    }
+}
+
+/// What those use whom the host has identified, by name and tenant.
+#[derive(Default)]
+struct Accounts(DashMap<Key, Arc<Account>>);
+
+impl Accounts {
+    /// How many are kept that nobody uses.
+    const AT_REST: usize = 1 << 12;
+
+    fn of(&self, principal: &Principal) -> Arc<Account> {
+        let key = principal.key();
+        if let Some(account) = self.0.get(&key) {
+            return Arc::clone(&account);
+        }
+        // From time to time, so that it costs little for each.
+        if self.0.len() >= Self::AT_REST && self.0.len().is_power_of_two() {
+            self.0.retain(|_, account| !account.is_at_rest());
+        }
+        Arc::clone(&self.0.entry(key).or_default())
     }
 }
 
@@ -121,8 +149,11 @@ fn ask(identify: &Judge, request: &mut Request) -> Result<Principal, Problem> {
 
 /// Whether the connection comes from this machine.
 fn check_peer(request: &Request) -> Result<(), Problem> {
-    match request.extensions().get::<ConnectInfo<SocketAddr>>() {
-        Some(ConnectInfo(peer)) if is_loopback(peer.ip()) => Ok(()),
+    let of_axum =
+        || request.extensions().get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| *address);
+    let address = request.extensions().get().map(|peer: &Peer| peer.address).or_else(of_axum);
+    match address {
+        Some(address) if is_loopback(address.ip()) => Ok(()),
         Some(_) => Err(Problem::new(Kind::Forbidden, "without tokens, only this machine is served")),
         None => Err(Problem::new(
             Kind::Forbidden,
@@ -148,7 +179,7 @@ impl fmt::Debug for Way {
         match self {
             Way::OpenOnLoopback => f.write_str("OpenOnLoopback"),
             Way::Tokens(tokens) => f.debug_tuple("Tokens").field(tokens).finish(),
-            Way::Request(_) => f.write_str("Request"),
+            Way::Request(..) => f.write_str("Request"),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::options::Options;
 use crate::pacing::Pace;
 use crate::pieces::{Pieces, SMALL};
 use crate::problem::{Kind, Problem};
+use crate::quota::Quotas;
 use crate::remote::Remotes;
 use crate::shelf::{Ready, Shelf};
 use crate::tenants::Tenants;
@@ -34,6 +35,7 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) options: Options,
     pub(crate) access: Access,
+    pub(crate) quotas: Quotas,
     pub(crate) pace: Pace,
     pub(crate) remotes: Remotes,
     pub(crate) hub: Hub,
@@ -62,6 +64,7 @@ impl App {
             meters: Meters::new(),
             shelf: Shelf::new(),
             walks: Arc::new(Semaphore::new(walks())),
+            quotas: Quotas::new(options.quota, options.total),
             options,
             access,
         })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::problem::{Kind, Problem};
+use crate::quota::{Account, Quota};
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +53,13 @@ pub struct Principal {
     name: Option<Arc<str>>,
     scopes: u8,
     tenant: Option<Arc<str>>,
+    quota: Quota,
 }
 
 impl Principal {
     /// Somebody who may do nothing yet. The name is shown in the log.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: Some(name.into()), scopes: 0, tenant: None }
+        Self { name: Some(name.into()), scopes: 0, tenant: None, quota: Quota::default() }
     }
 
     /// They may do this, too.
@@ -71,6 +73,22 @@ impl Principal {
     pub fn tenant(mut self, tenant: impl Into<Arc<str>>) -> Self {
         self.tenant = Some(tenant.into());
         self
+    }
+
+    /// How much they may use, where that is other than [`Options::quota`](crate::Options::quota) says. Whoever
+    /// has the same name and tenant is the same caller, and is counted together.
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quota = quota;
+        self
+    }
+
+    /// What they are counted by.
+    pub(crate) fn key(&self) -> Key {
+        (self.name.clone(), self.tenant.clone())
+    }
+
+    pub(crate) fn has_quota_of(&self, other: &Self) -> bool {
+        self.quota == other.quota
     }
 }
 
@@ -86,17 +104,22 @@ impl fmt::Debug for Principal {
     }
 }
 
+/// What principals are told apart by: name and tenant.
+pub(crate) type Key = (Option<Arc<str>>, Option<Arc<str>>);
+
 /// A principal that is known, and what is known of it beside.
 #[derive(Debug)]
 pub(crate) struct Standing {
     pub(crate) principal: Principal,
+    /// What they use, by whatever they are known.
+    pub(crate) account: Arc<Account>,
     /// Cancelled when what it was known by is withdrawn.
     pub(crate) withdrawn: CancellationToken,
 }
 
 impl Standing {
-    pub(crate) fn new(principal: Principal) -> Self {
-        Self { principal, withdrawn: CancellationToken::new() }
+    pub(crate) fn new(principal: Principal, account: Arc<Account>) -> Self {
+        Self { principal, account, withdrawn: CancellationToken::new() }
     }
 }
 
@@ -118,6 +141,16 @@ impl Caller {
 
     pub(crate) fn name(&self) -> &str {
         self.principal().and_then(|principal| principal.name.as_deref()).unwrap_or("-")
+    }
+
+    /// What the caller uses; `None`: it is counted among all only.
+    pub(crate) fn account(&self) -> Option<&Arc<Account>> {
+        self.0.as_deref().map(|standing| &standing.account)
+    }
+
+    /// The caller's own quota.
+    pub(crate) fn quota(&self) -> Option<&Quota> {
+        self.principal().map(|principal| &principal.quota)
     }
 
     /// The tenant that the caller is bound to.

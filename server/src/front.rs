@@ -13,7 +13,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::{OriginalUri, Request};
 use axum::response::{IntoResponse, Response};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN};
 use hyper::{Method, StatusCode};
 use inflight::TaskId;
@@ -24,8 +24,10 @@ use crate::app::{Shared, parse_id};
 use crate::auth::Caller;
 use crate::hub::Hub;
 use crate::meters::Route;
+use crate::peer::Peer;
 use crate::problem::{Kind, Problem};
 use crate::public_url::PublicUrl;
+use crate::quota::{Charge, Limit};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -80,7 +82,14 @@ where
                 return Box::pin(std::future::ready(Ok(visit.end(response, &Caller::ANYONE))));
             }
         };
-        let is_stream = visit.route.is_stream();
+        let stream = visit.route.is_stream().then(|| self.app.quotas.take(&caller, Limit::Streams, 1));
+        let charge = match stream.transpose() {
+            Ok(charge) => charge,
+            Err(problem) => {
+                let response = problem.into_response();
+                return Box::pin(std::future::ready(Ok(visit.end(response, &caller))));
+            }
+        };
         let inner = self.inner.call(request);
         Box::pin(async move {
             let answered = AssertUnwindSafe(inner).catch_unwind().await;
@@ -89,7 +98,10 @@ where
                 Ok(problem.into_response())
             });
             let response = response.map(|response| visit.end(response, &caller));
-            response.map(|response| if is_stream { cut_off(response, &caller) } else { response })
+            response.map(|response| match charge {
+                Some(charge) => bounded(response, &caller, charge),
+                None => response,
+            })
         })
     }
 }
@@ -102,14 +114,34 @@ fn check_form(request: &Request) -> Result<(), Problem> {
     }
 }
 
-/// A stream ends when its caller is not known any more; whoever is, comes back.
-fn cut_off(response: Response, caller: &Caller) -> Response {
-    let withdrawn = caller.withdrawn().filter(|_| response.status() == StatusCode::OK);
-    match withdrawn {
-        Some(withdrawn) => {
-            response.map(|body| Body::from_stream(body.into_data_stream().take_until(withdrawn)))
-        }
-        None => response,
+/// A stream counts for as long as it goes on, and ends when its caller is not known any more; whoever is,
+/// comes back.
+fn bounded(response: Response, caller: &Caller, charge: Charge) -> Response {
+    if response.status() != StatusCode::OK {
+        return response;
+    }
+    let withdrawn = caller.withdrawn();
+    response.map(|body| {
+        let frames = body.into_data_stream();
+        let frames = match withdrawn {
+            Some(withdrawn) => frames.take_until(Box::pin(withdrawn)).left_stream(),
+            None => frames.right_stream(),
+        };
+        Body::from_stream(Charged { frames, _charge: charge })
+    })
+}
+
+/// A stream, and what its caller is charged for it.
+struct Charged<S> {
+    frames: S,
+    _charge: Charge,
+}
+
+impl<S: Stream + Unpin> Stream for Charged<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        self.frames.poll_next_unpin(context)
     }
 }
 
@@ -120,7 +152,12 @@ fn admit(app: &Shared, request: &mut Request) -> Result<Caller, Problem> {
     if Route::of(request.uri().path()).is_public() {
         return Ok(Caller::ANYONE);
     }
-    app.access.identify(request)
+    let caller = app.access.identify(request)?;
+    app.quotas.pass(&caller)?;
+    if let Some(peer) = request.extensions().get::<Peer>() {
+        peer.enter(&app.quotas, &caller)?;
+    }
+    Ok(caller)
 }
 
 /// A page of somebody else's must not reach an open service through the browser of who runs it: not by

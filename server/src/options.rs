@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::public_url::PublicUrl;
+use crate::quota::Quota;
 
 /// How the service behaves. Every queue, body and span has a bound, and all of them are here.
 ///
@@ -29,6 +30,12 @@ pub struct Options {
     /// `Location` headers begin with, and whose pages may change tasks whatever a proxy makes of `Host`.
     /// `None`: taken from the request, with scheme `http` or, behind TLS of this process, `https`.
     pub public_url: Option<PublicUrl>,
+    /// How much each caller may use at a time, unless the caller has a [`Quota`] of its own; any amount by
+    /// default. On an open service there are no callers to tell apart, so that only `total` counts.
+    pub quota: Quota,
+    /// How much all callers together may use at a time; by default 1 GiB of payloads, 8,192 streams, and any
+    /// amount of the rest, which the store's capacity and [`ServeOptions`](crate::ServeOptions) bound.
+    pub total: Quota,
     /// The largest body in bytes; 2 MiB by default. Larger ones are answered with 413.
     pub body_limit: usize,
     /// How long a body may take to arrive; 10 s by default. Slower ones are answered with 408.
@@ -69,6 +76,8 @@ impl Default for Options {
             tenant_label: "tenant".into(),
             allowed_hosts: None,
             public_url: None,
+            quota: Quota::default(),
+            total: Quota { payload_bytes: Some(1 << 30), streams: Some(8192), ..Quota::default() },
             body_limit: 2 << 20,
             body_timeout: Duration::from_secs(10),
             wait_limit: Duration::from_secs(60),

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
 use hyper::Request;
 use hyper::body::Incoming;
@@ -21,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::options::Shutdown;
+use crate::peer::Peer;
 use crate::tls::Tls;
 use crate::wire::{Traffic, Wire};
 
@@ -199,8 +199,9 @@ impl Host {
     {
         let (wire, traffic) = Wire::new(stream);
         let builder = self.builder(is_http2);
+        let peer = Peer::new(peer);
         let service = self.router.clone().map_request(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(peer.clone());
             request
         });
         let service = TowerToHyperService::new(service);

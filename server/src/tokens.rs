@@ -10,8 +10,9 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Caller, Principal, Scope, Standing};
+use crate::auth::{Caller, Key, Principal, Scope, Standing};
 use crate::problem::{Kind, Problem};
+use crate::quota::{Account, Quota};
 
 /// The fewest bytes that a token may have.
 pub const MIN_TOKEN: usize = 16;
@@ -44,27 +45,25 @@ type ByHash = HashMap<Hash, Arc<Standing>>;
 
 impl Tokens {
     /// Reads tokens: one a line (or, where line breaks are awkward, separated by `;`), each as name,
-    /// scopes, tenant (`-` for none) and token, with blanks between. A `#` where an entry would begin makes
+    /// scopes, tenant (`-` for none), token, and if it has a [quota](crate::Quota) of its own,
+    /// `tasks=…,bytes=…,streams=…,connections=…,rate=…` or some of these, with blanks between. A `#` where an entry would begin makes
     /// the rest of the line a comment, whatever is in it.
     ///
     /// # Errors
     ///
     /// [`TokenError`] names the line and what is wrong; it never shows the token.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
-        let mut tokens = ByHash::new();
+        let mut tokens = Known::default();
         for (number, line) in (1..).zip(text.lines()) {
             let entries = line.split(';').map(|entry| entry.trim_matches([' ', '\t']));
             let entries = entries.take_while(|entry| !entry.starts_with('#'));
             for entry in entries.filter(|entry| !entry.is_empty()) {
                 let at = |what| TokenError { line: number, what };
                 let (hash, principal) = parse_entry(entry).map_err(at)?;
-                match tokens.entry(hash) {
-                    Entry::Vacant(free) => _ = free.insert(Arc::new(Standing::new(principal))),
-                    Entry::Occupied(_) => return Err(at("the token is there twice")),
-                }
+                tokens.add(hash, principal).map_err(at)?;
             }
         }
-        Ok(Self::of(tokens))
+        Ok(Self::of(tokens.by_hash))
     }
 
     fn of(tokens: ByHash) -> Self {
@@ -77,12 +76,12 @@ impl Tokens {
     ///
     /// [`TokenError`] if a token is in both: which of its two entries counts would be a guess.
     pub fn and(&self, others: &Self) -> Result<Self, TokenError> {
-        let (mut all, others) = (ByHash::clone(&self.0.by_hash.load()), others.0.by_hash.load());
-        if others.keys().any(|hash| all.contains_key(hash)) {
-            return Err(TokenError { line: 0, what: "a token is in both places" });
+        let mut all = Known::default();
+        for (hash, standing) in self.0.by_hash.load().iter().chain(&**others.0.by_hash.load()) {
+            let added = all.add(*hash, standing.principal.clone());
+            added.map_err(|what| TokenError { line: 0, what })?;
         }
-        all.extend(others.iter().map(|(hash, standing)| (*hash, Arc::clone(standing))));
-        Ok(Self::of(all))
+        Ok(Self::of(all.by_hash))
     }
 
     /// From now on, these are accepted instead. No connection is ended and no request under way is broken off,
@@ -99,17 +98,27 @@ impl Tokens {
     /// ```
     pub fn replace(&self, by: &Self) {
         let _one_at_a_time = self.0.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (before, mut after) = (self.0.by_hash.load_full(), ByHash::clone(&by.0.by_hash.load()));
-        let mut withdrawn = Vec::new();
-        for (hash, standing) in &*before {
-            match after.get_mut(hash).filter(|new| new.principal == standing.principal) {
-                Some(new) => *new = Arc::clone(standing),
-                None => withdrawn.push(&standing.withdrawn),
-            }
-        }
+        let before = self.0.by_hash.load_full();
+        let accounts: HashMap<Key, &Arc<Account>> =
+            before.values().map(|standing| (standing.principal.key(), &standing.account)).collect();
+        let is_same = |hash: &Hash, new: &Standing| {
+            before.get(hash).filter(|standing| standing.principal == new.principal).cloned()
+        };
+        let taken_over = |(hash, new): (&Hash, &Arc<Standing>)| {
+            // What a caller uses goes on to be counted, whatever the token is.
+            let account = accounts.get(&new.principal.key()).copied().unwrap_or(&new.account);
+            let fresh = || Arc::new(Standing::new(new.principal.clone(), Arc::clone(account)));
+            (*hash, is_same(hash, new).unwrap_or_else(fresh))
+        };
+        let after: ByHash = by.0.by_hash.load().iter().map(taken_over).collect();
+        let stays = |hash: &Hash, standing: &Arc<Standing>| {
+            after.get(hash).is_some_and(|after| Arc::ptr_eq(after, standing))
+        };
+        let withdrawn = before.iter().filter(|(hash, standing)| !stays(hash, standing));
+        let withdrawn: Vec<_> = withdrawn.map(|(_, standing)| standing.withdrawn.clone()).collect();
         self.0.by_hash.store(Arc::new(after));
         // Only now, so that nobody who comes back at once is let in.
-        withdrawn.into_iter().for_each(CancellationToken::cancel);
+        withdrawn.iter().for_each(CancellationToken::cancel);
     }
 
     /// How many there are.
@@ -143,10 +152,37 @@ impl Tokens {
     }
 }
 
+/// Tokens as they are collected.
+#[derive(Default)]
+struct Known {
+    by_hash: ByHash,
+    /// The first with each name and tenant.
+    by_key: HashMap<Key, Arc<Standing>>,
+}
+
+impl Known {
+    fn add(&mut self, hash: Hash, principal: Principal) -> Result<(), &'static str> {
+        let Entry::Vacant(free) = self.by_hash.entry(hash) else { return Err("a token is there twice") };
+        let standing = match self.by_key.entry(principal.key()) {
+            Entry::Vacant(first) => {
+                Arc::clone(first.insert(Arc::new(Standing::new(principal, Arc::default()))))
+            }
+            Entry::Occupied(first) if !first.get().principal.has_quota_of(&principal) => {
+                return Err("the same name and tenant has another quota elsewhere");
+            }
+            Entry::Occupied(first) => Arc::new(Standing::new(principal, Arc::clone(&first.get().account))),
+        };
+        free.insert(standing);
+        Ok(())
+    }
+}
+
 fn parse_entry(entry: &str) -> Result<(Hash, Principal), &'static str> {
     let fields: Vec<&str> = entry.split([' ', '\t']).filter(|field| !field.is_empty()).collect();
-    let &[name, scopes, tenant, token] = fields.as_slice() else {
-        return Err("name, scopes, tenant and token are needed, and nothing else");
+    let (name, scopes, tenant, token, quota) = match *fields.as_slice() {
+        [name, scopes, tenant, token] => (name, scopes, tenant, token, None),
+        [name, scopes, tenant, token, quota] => (name, scopes, tenant, token, Some(quota)),
+        _ => return Err("name, scopes, tenant and token are needed, and nothing else but a quota"),
     };
     // A blank that is not one of ASCII would end up in a name, or make a token that nobody can send.
     if entry.chars().any(|char| char != ' ' && char != '\t' && (char.is_whitespace() || char.is_control())) {
@@ -164,6 +200,14 @@ fn parse_entry(entry: &str) -> Result<(Hash, Principal), &'static str> {
     }
     if tenant != "-" {
         principal = principal.tenant(tenant);
+    }
+    if let Some(quota) = quota {
+        let quota = Quota::parse(quota);
+        principal =
+            principal
+                .quota(quota.ok_or(
+                    "a quota is of tasks, bytes, streams, connections, rate, as in tasks=10,rate=5",
+                )?);
     }
     if token.len() < MIN_TOKEN {
         return Err("a token has 16 bytes at the least");
@@ -258,6 +302,10 @@ mod tests {
     fn what_leaves_a_doubt_is_refused() {
         for (text, says) in [
             ("a read - aaaaaaaaaaaaaaaa # mine", "nothing else"),
+            ("a read - aaaaaaaaaaaaaaaa #mine", "quota"),
+            ("a read - aaaaaaaaaaaaaaaa tasks=x", "quota"),
+            ("a read - aaaaaaaaaaaaaaaa tasks=1; a read - bbbbbbbbbbbbbbbb tasks=2", "another quota"),
+            ("a read - aaaaaaaaaaaaaaaa; b read - aaaaaaaaaaaaaaaa", "twice"),
             ("\u{feff}a\u{a0}read - x aaaaaaaaaaaaaaaa", "control character"),
             ("\u{feff}#a read - aaaaaaaaaaaaaaaa", "begins with"),
             ("a,read - aaaaaaaaaaaaaaaa", "are needed"),
@@ -272,7 +320,7 @@ mod tests {
         }
         let (one, two) = ("a read - aaaaaaaaaaaaaaaa", "b admin - aaaaaaaaaaaaaaaa");
         let parsed = |text| Tokens::parse(text).unwrap();
-        assert_eq!(parsed(one).and(&parsed(two)).unwrap_err().to_string(), "a token is in both places");
+        assert_eq!(parsed(one).and(&parsed(two)).unwrap_err().to_string(), "a token is there twice");
         assert_eq!(parsed(one).and(&parsed("b admin - bbbbbbbbbbbbbbbb")).map(|both| both.len()), Ok(2));
     }
 }

@@ -281,6 +281,9 @@ fn what_is_outside_a_settings_range_is_refused_by_name() {
         ("event-interval", "1h"),
         ("shutdown-deadline", "2h"),
         ("keep-failed", "100000h"),
+        ("quota-tasks", "0"),
+        ("quota-requests", "18446744073709551615"),
+        ("total-streams", "0"),
     ] {
         let said = refused(&["config", &format!("--{flag}={value}")], &[]);
         let name = said.contains(flag) || said.contains(&flag.replace('-', "_"));
@@ -324,7 +327,7 @@ fn tokens_that_leave_a_doubt_are_refused() {
     let file = TempFile::new("doubt.txt", "a read - 0123456789abcdef\n");
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--tokens-file", file.path()];
     let said = refused(&arguments, &[("INFLIGHT_TOKENS", "b admin - 0123456789abcdef")]);
-    assert!(said.contains("in both") && said.contains("INFLIGHT_TOKENS"), "{said}");
+    assert!(said.contains("there twice") && said.contains("INFLIGHT_TOKENS"), "{said}");
     let said = refused(&arguments, &[("INFLIGHT_TOKENS", "# none")]);
     assert!(said.contains("no tokens in INFLIGHT_TOKENS"), "{said}");
     let commented =

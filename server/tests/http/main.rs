@@ -19,6 +19,7 @@ mod keys;
 mod linearizable;
 mod nest;
 mod problems;
+mod quota;
 mod read;
 mod reload;
 mod reuse;

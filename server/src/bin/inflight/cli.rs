@@ -172,6 +172,48 @@ pub(crate) struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     shutdown_deadline: Option<Span>,
 
+    /// How many tasks one caller may have in the store [default: any number]. A caller is a token's name and
+    /// tenant; a token can have a quota of its own. Who is over it is answered with 429.
+    #[arg(long, value_parser = whole(), value_name = "TASKS", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota_tasks: Option<u64>,
+
+    /// How many bytes of results and errors these tasks may have [default: any number].
+    #[arg(long, value_parser = whole(), value_name = "BYTES", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota_payload_bytes: Option<u64>,
+
+    /// How many streams of events one caller may have [default: any number].
+    #[arg(long, value_parser = whole(), value_name = "COUNT", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota_streams: Option<u64>,
+
+    /// How many connections one caller may have [default: any number].
+    #[arg(long, value_parser = whole(), value_name = "COUNT", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota_connections: Option<u64>,
+
+    /// How many requests one caller may send a second [default: any number].
+    #[arg(long, value_parser = whole(), value_name = "COUNT", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota_requests: Option<u64>,
+
+    /// How many bytes of results and errors there may be [default: 1073741824]. Those above are answered
+    /// with 503.
+    #[arg(long, value_parser = whole(), value_name = "BYTES", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_payload_bytes: Option<u64>,
+
+    /// How many streams of events there may be [default: 8192].
+    #[arg(long, value_parser = whole(), value_name = "COUNT", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_streams: Option<u64>,
+
+    /// How many requests may come a second [default: any number].
+    #[arg(long, value_parser = whole(), value_name = "COUNT", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_requests: Option<u64>,
+
     /// What is logged: off, error, warn, info, debug, trace, also by target [default: info].
     #[arg(long, value_name = "FILTER", help_heading = "The log")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -53,6 +53,8 @@ async fn run(settings: &Settings, secrets: Secrets) -> Result<(), Failure> {
         allowed_hosts: settings.allowed_hosts.clone(),
         tenant_label: settings.tenant_label.clone(),
         public_url: settings.public_url.clone(),
+        quota: settings.quota(),
+        total: settings.total(),
         body_limit: settings.body_limit,
         body_timeout: settings.body_timeout.0,
         wait_limit: settings.wait_limit.0,

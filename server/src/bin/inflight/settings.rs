@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use inflight_server::PublicUrl;
+use inflight_server::{PublicUrl, Quota};
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -42,6 +42,14 @@ pub(crate) struct Settings {
     pub(crate) keep_alive: Span,
     pub(crate) event_interval: Span,
     pub(crate) shutdown_deadline: Span,
+    pub(crate) quota_tasks: Option<u64>,
+    pub(crate) quota_payload_bytes: Option<u64>,
+    pub(crate) quota_streams: Option<u64>,
+    pub(crate) quota_connections: Option<u64>,
+    pub(crate) quota_requests: Option<u64>,
+    pub(crate) total_payload_bytes: Option<u64>,
+    pub(crate) total_streams: Option<u64>,
+    pub(crate) total_requests: Option<u64>,
     pub(crate) log: String,
     pub(crate) log_format: Format,
 }
@@ -72,6 +80,14 @@ impl Default for Settings {
             keep_alive: Span(options.keep_alive),
             event_interval: Span(options.event_interval),
             shutdown_deadline: Span(serve.shutdown_deadline),
+            quota_tasks: options.quota.tasks,
+            quota_payload_bytes: options.quota.payload_bytes,
+            quota_streams: options.quota.streams,
+            quota_connections: options.quota.connections,
+            quota_requests: options.quota.requests_per_second,
+            total_payload_bytes: options.total.payload_bytes,
+            total_streams: options.total.streams,
+            total_requests: options.total.requests_per_second,
             log: "info".into(),
             log_format: Format::Text,
         }
@@ -96,6 +112,19 @@ impl Settings {
             all.try_into::<Self>().map_err(|error| format!("the settings: {}", one_line(&error)))?;
         settings.check()?;
         Ok(settings)
+    }
+
+    fn quotas(&self) -> [(&'static str, Option<u64>); 8] {
+        [
+            ("quota_tasks", self.quota_tasks),
+            ("quota_payload_bytes", self.quota_payload_bytes),
+            ("quota_streams", self.quota_streams),
+            ("quota_connections", self.quota_connections),
+            ("quota_requests", self.quota_requests),
+            ("total_payload_bytes", self.total_payload_bytes),
+            ("total_streams", self.total_streams),
+            ("total_requests", self.total_requests),
+        ]
     }
 
     fn check(&self) -> Result<(), Failure> {
@@ -128,6 +157,9 @@ impl Settings {
                 return Err(format!("{name} is {value}, which is not from 1 to {most}").into());
             }
         }
+        if let Some((name, _)) = self.quotas().into_iter().find(|(_, value)| *value == Some(0)) {
+            return Err(format!("{name} is 0, which would let nobody do anything").into());
+        }
         if self.tenant_label.is_empty() {
             return Err("tenant_label is empty".into());
         }
@@ -141,6 +173,27 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// How much each caller may use.
+    pub(crate) fn quota(&self) -> Quota {
+        Quota {
+            tasks: self.quota_tasks,
+            payload_bytes: self.quota_payload_bytes,
+            streams: self.quota_streams,
+            connections: self.quota_connections,
+            requests_per_second: self.quota_requests,
+        }
+    }
+
+    /// How much all may use together, beside what the capacity and the number of connections bound.
+    pub(crate) fn total(&self) -> Quota {
+        Quota {
+            payload_bytes: self.total_payload_bytes,
+            streams: self.total_streams,
+            requests_per_second: self.total_requests,
+            ..Quota::default()
+        }
     }
 
     /// As a file that gives just these.
