@@ -75,6 +75,24 @@ async fn it_nests_into_anyones_service_and_knows_its_address() {
     assert_eq!(served.await.unwrap().unwrap().cut, 0);
 }
 
+#[tokio::test]
+async fn a_location_that_is_replayed_is_made_anew_for_whoever_asks() {
+    let store = Store::builder().capacity(64).build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = inflight_server::router(store, everybody(), Options::default());
+    tokio::spawn(inflight_server::serve(listener, router, ServeOptions::default(), Shutdown::default()));
+    for (name, is_replayed) in [("evil.example", false), ("status.test", true)] {
+        let head = "POST /v1/tasks HTTP/1.1\r\nIdempotency-Key: k";
+        let (answer, _) = ask_as(address, name, head, r#"{"kind":"index"}"#).await;
+        assert_eq!(answer.contains("\r\nidempotency-replayed: true"), is_replayed, "{answer}");
+        for header in ["location", "operation-location"] {
+            let begin = format!("\r\n{header}: http://{name}/v1/tasks/");
+            assert!(answer.contains(&begin), "{name}: {answer}");
+        }
+    }
+}
+
 /// A service behind a proxy that calls it by a name of its own.
 async fn behind_a_proxy() -> std::net::SocketAddr {
     let store = Store::builder().capacity(64).build().unwrap();
