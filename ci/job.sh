@@ -52,7 +52,7 @@ is_faultless() { # OUT
     is_equal torn 0 "$(field torn "$1")" && is_equal regressions 0 "$(field regressions "$1")" &&
         { [ "$(field polls "$1")" -gt 0 ] || { echo "there were no polls"; return 1; }; }
 }
-leaves_with() { # CODE COMMAND...
+exits_with() { # CODE COMMAND...
     local expected=$1 code=0
     shift
     "$@" || code=$?
@@ -106,11 +106,11 @@ cat "$out"
 
 check "an empty directory is accepted" run "$out" "$tree/empty"
 check "it has no files" has_files_and_bytes "$out" 0 0
-check "a directory that is not there is refused" leaves_with 2 run "$out" "$work/nowhere"
-check "a file instead of a directory is refused" leaves_with 2 run "$out" "$tree/0/0"
-check "an unknown option is refused" leaves_with 2 run "$out" --fast
+check "a directory that is not there is refused" exits_with 2 run "$out" "$work/nowhere"
+check "a file instead of a directory is refused" exits_with 2 run "$out" "$tree/0/0"
+check "an unknown option is refused" exits_with 2 run "$out" --fast
 # Files of the kernel's report no useful size before they are read.
-check "a file of another size than listed makes it fail" leaves_with 1 run "$out" /proc/sys/kernel/random
+check "a file of another size than listed makes it fail" exits_with 1 run "$out" /proc/sys/kernel/random
 
 # ---- a real tree --------------------------------------------------------------------------------------
 

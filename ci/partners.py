@@ -9,17 +9,23 @@ import sys
 SOURCE = pathlib.Path(__file__).resolve().parent.parent / "src"
 
 
+def closed(text, at, brackets):
+    """Where the bracket closes that was opened just before `at`."""
+    depth = 1
+    while depth and at < len(text):
+        depth += {brackets[0]: 1, brackets[1]: -1}.get(text[at], 0)
+        at += 1
+    return at
+
+
 def functions(text):
     """The name and the body of each function."""
     for found in re.finditer(r"\bfn (\w+)", text):
-        opening = re.compile(r"[{;]").search(text, found.end())
+        parameters = closed(text, text.index("(", found.end()) + 1, "()")
+        opening = re.compile(r"[{;]").search(text, parameters)
         if opening is None or opening.group() == ";":
             continue
-        depth, at = 1, opening.end()
-        while depth and at < len(text):
-            depth += {"{": 1, "}": -1}.get(text[at], 0)
-            at += 1
-        yield found.group(1), text[opening.end() : at]
+        yield found.group(1), text[opening.end() : closed(text, opening.end(), "{}")]
 
 
 def comments(text):

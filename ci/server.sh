@@ -63,6 +63,24 @@ nothing_is_logged() {
     grep -vE '"?detail"?.*the store is full' "$work/log" && return 1
     return 0
 }
+# The curl commands of a document, against this service. A stream of events goes on until curl gives up.
+documented() { # FILE
+    local commands
+    commands=$(awk '/^```sh$/ { block = ""; inside = 1; next }
+        /^```$/ { if (inside && block ~ /curl /) printf "%s", block; inside = 0; next }
+        inside { block = block $0 "\n" }' "$1")
+    grep -q 'http://127.0.0.1:7117' <<<"$commands" || { echo "$1 shows no command"; return 1; }
+    curl() {
+        local code=0
+        command curl --fail-with-body --max-time 3 "$@" || code=$?
+        [ "$code" -eq 0 ] || [ "$code" -eq 28 ] || { echo "curl $* leaves with $code" >>"$work/refused"; return "$code"; }
+    }
+    rm -f "$work/refused"
+    (set -e; eval "${commands//http:\/\/127.0.0.1:7117/$url}"; wait) || return 1
+    [ ! -e "$work/refused" ] || { cat "$work/refused"; return 1; }
+}
+check "README's requests are answered" documented README.md
+check "the requests of docs/SERVER.md are answered" documented docs/SERVER.md
 check "requests generated from the served OpenAPI document find no defect" made_up_requests
 check "the service still answers" still_serves
 check "no warning was logged meanwhile" nothing_is_logged

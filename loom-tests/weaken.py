@@ -3,6 +3,8 @@
 
   weaken.py sites     lists the orderings that can be weakened
   weaken.py run       breaks each in turn, and writes WEAKENINGS.md; continues where it was stopped
+  weaken.py add       breaks only what the table does not have yet, and keeps its other rows; with --first NAME
+                      the models of that name are tried first
   weaken.py verify    breaks each ordering again, and runs the model that the table names for it;
                       with --mutations also the protocol
   weaken.py check     checks that the table is current: it has each site, with a model or a reason
@@ -171,6 +173,9 @@ def copy_tree(name):
             write(to / file.relative_to(ROOT), file.read_bytes())
     manifest = (ROOT / "Cargo.toml").read_text()
     manifest = re.sub(r"members = \[[^\]]*\]", 'members = [".", "loom-tests"]', manifest)
+    # Another version, or cargo takes what it has built of one tree for what it would build of another: it
+    # compares times, and knows a package of the workspace by its name and version.
+    manifest = re.sub(r'^version = "([^"]*)"', rf'version = "\1-{name}"', manifest, count=1, flags=re.M)
     write(to / "Cargo.toml", manifest.encode())
     return to
 
@@ -315,6 +320,33 @@ def run(arguments):
     return check(arguments)
 
 
+def add(arguments):
+    """As `run`, of what is new only. What the table says of the rest is for `verify` to try again."""
+    known = table()
+    found = {row: by if by.startswith("i") else None for row, by in known.items()}
+
+    def try_new(row, binary, choice=None):
+        found[row] = killer(binary, models_in_order(binary, arguments.first), arguments.seconds, choice)
+        print(f"{row}: {found[row] or 'SURVIVES'}", flush=True)
+
+    new = [weakening for weakening in weakenings() if weakening[0] not in known]
+    if new:
+        binary = build_switched()
+        for row, number, weaker in new:
+            try_new(row, binary, f"{number}={weaker}")
+    for mutation in entries().get("mutation", []):
+        if mutation["name"] not in known:
+            try_new(mutation["name"], build_mutant(mutation))
+    write_table(found)
+    return check(arguments)
+
+
+def models_in_order(binary, first):
+    """All models, beginning with those that have one of these names."""
+    models = subprocess.run([str(binary), "--list"], capture_output=True, text=True, check=True).stdout.split()
+    return sorted(models, key=lambda model: not any(name in model for name in first))
+
+
 def verify(arguments):
     """Whether the model that the table names for a weakening (and a mutation, if asked) still fails."""
     known, binary, wrong = table(), build_switched(), []
@@ -407,9 +439,10 @@ def list_sites(_):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = {"sites": list_sites, "run": run, "verify": verify, "check": check}
+    commands = {"sites": list_sites, "run": run, "add": add, "verify": verify, "check": check}
     parser.add_argument("command", choices=commands)
     parser.add_argument("--seconds", type=int, default=240, help="how many seconds of a processor the models get for one change")
+    parser.add_argument("--first", action="append", default=[], metavar="NAME", help="for add: models to try first")
     parser.add_argument("--mutations", action="store_true", help="verify the mutations, too: a build for each")
     arguments = parser.parse_args()
     sys.exit(0 if commands[arguments.command](arguments) else 1)

@@ -41,5 +41,6 @@ pub use store::wait::{ChangedSince, Wait, WaitError, WaitTimeout, Watch};
 pub use sync::budget;
 pub use task::cancelled::Cancelled;
 pub use task::counter::Counter;
+pub use task::panics::keep_panic_messages;
 pub use task::shared::SharedTask;
 pub use task::{ScopeError, Task};

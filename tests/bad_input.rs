@@ -10,7 +10,7 @@
 //! * Building: a capacity of zero, a capacity that is too large, a tick of zero duration.
 //!
 //! (Transitions outside the table are in `transitions.rs`, I3.)
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 
@@ -88,7 +88,7 @@ fn i9_a_create_over_capacity() {
     let create = || store.create(NewTask::new("test")).map(|task| task.id());
     assert_eq!(unchanged(&store, create), full);
     tasks[0].cancel().unwrap();
-    assert_eq!(unchanged(&store, create), full, "what has ended still takes its place");
+    assert_eq!(unchanged(&store, create), full, "an ended task still counts against the capacity");
     let _ = store.remove(tasks[0].id()).unwrap();
     assert_eq!(unchanged(&store, create), full, "and so does what is held");
     drop(tasks.remove(0));
@@ -229,7 +229,7 @@ fn i10_what_the_store_says_of_a_worker_fits_any_limit() {
     let id = panicked.id();
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
         let _task = panicked;
-        panic!("as it is meant to");
+        panic!("on purpose");
     }));
     clock.advance(Duration::from_secs(1));
     store.tick();
@@ -262,7 +262,7 @@ macro_rules! for_each_counting {
         for lease in [None, Some(Duration::from_secs(60))] {
             let new = NewTask::new("test");
             let new = lease.map_or(new.clone(), |lease| new.lease(lease));
-            #[allow(unused_mut, reason = "not all need it")]
+            #[allow(unused_mut, reason = "not all uses need it")]
             let mut $task = $store.create(new.clone()).unwrap();
             $check
             let $task = $store.create(new).unwrap().share();

@@ -4,7 +4,7 @@
 //! * I6: a version that is not the task's.
 //! * I7: children whose parent's id is used again.
 //! * I10: a panic that the panic hook did not see; a scope that is left with a pending task.
-#![allow(clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 
@@ -94,7 +94,7 @@ fn i6_a_version_that_is_not_the_tasks_does_not_keep_the_end_back() {
     let end = store.get(id).unwrap();
     assert_eq!(poll(&mut live), Poll::Ready(Ok(end)));
     assert_eq!(poll(&mut store.changed_since(id, ahead)), Poll::Ready(Ok(end)));
-    assert!(poll(&mut store.changed_since(id, end.version())).is_pending(), "that is the last there is");
+    assert!(poll(&mut store.changed_since(id, end.version())).is_pending(), "no change follows the end");
 }
 
 /// Regression: a resumed panic, which the hook does not see, was reported with the message of an earlier
@@ -138,7 +138,11 @@ fn labels_beyond_number_are_refused_in_no_time() {
     let same = (0..200_000).fold(NewTask::new("test"), |new, n| new.label("key", n.to_string()));
     let task = store.create(same.label("a", "")).unwrap();
     let labels = store.details(task.id()).unwrap();
-    assert_eq!(labels.labels().collect::<Vec<_>>(), [("a", ""), ("key", "199999")], "the last one stands");
+    assert_eq!(
+        labels.labels().collect::<Vec<_>>(),
+        [("a", ""), ("key", "199999")],
+        "the last value of a key is kept"
+    );
     assert!(since.elapsed() < Duration::from_secs(20));
     assert!(store.get(task.id()).unwrap().created_at() > SystemTime::UNIX_EPOCH);
 }

@@ -1,12 +1,12 @@
 //! Handles: what happens to a task whose worker is gone, and to a worker whose task is gone.
 //!
-//! * I10: a dropped handle leaves `Failed(Lost)`; one that is dropped by a panic leaves `Failed(Panicked)`
-//!   with the panic's message. A scope ends its task whichever way it is left. Of several shared handles, the
-//!   last one counts.
+//! * I10: a dropped handle leaves `Failed(Lost)`; the handle of a started task that is dropped by a panic leaves
+//!   `Failed(Panicked)` with the panic's message. A scope ends its task whichever way it is left. Of several
+//!   shared handles, the last one counts.
 //! * I4: a late call changes nothing.
 //! * I7: a handle that outlived its task writes to no other task.
 //! * Several threads that count for one task lose nothing.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 
@@ -19,6 +19,7 @@ use inflight::{
     Absent, ChangeError, Details, FailureReason, Finish, FinishError, GoneReason, Limits, ManualClock,
     NewTask, ProgressError, ScopeError, State, Store, TaskId,
 };
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
 fn ended(store: &Store, id: TaskId) -> (State, Option<FailureReason>, Option<String>) {
     let details = store.details(id).unwrap();
@@ -100,17 +101,47 @@ fn i10_a_panic_in_a_thread_of_its_own_leaves_its_message() {
     assert_eq!(ids.map(|id| ended(&store, id)), [panicked("in a thread"), panicked("in a thread")]);
 }
 
-/// Nothing was done for a pending task, but its worker is lost all the same.
+/// A pending task was not worked on when its thread panicked: it is lost.
 #[test]
 fn i10_a_panic_before_the_start() {
-    let (store, _) = store(1);
-    let task = task(&store);
-    let id = task.id();
+    let (store, _) = store(2);
+    let [task, mut again] = [task(&store), running(&store)];
+    again.retry().unwrap();
+    let ids = [task.id(), again.id()];
     catch(move || {
-        let _task = task;
+        let _tasks = (task, again.share());
         panic!("early");
     });
-    assert_eq!(ended(&store, id), panicked("early"));
+    for (state, reason, text) in ids.map(|id| ended(&store, id)) {
+        assert_eq!((state, reason), (State::Failed, Some(FailureReason::Lost)));
+        assert!(
+            text.is_some_and(|text| text.contains("before the task was started") && !text.contains("early"))
+        );
+    }
+}
+
+/// A thread has forty tasks of a job's, and panics in one: those that it has not begun did not panic.
+#[test]
+fn i10_a_panic_in_one_of_many_tasks_of_a_thread() {
+    let (store, _) = store(40);
+    let tasks: Vec<_> = (0..40).map(|_| task(&store)).collect();
+    let ids: Vec<_> = tasks.iter().map(inflight::Task::id).collect();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    catch(|| {
+        let work = |(nth, mut task): (usize, inflight::Task)| {
+            task.start().unwrap();
+            assert_ne!(nth, 7, "in the eighth");
+            task.succeed(()).unwrap();
+        };
+        pool.install(|| tasks.into_par_iter().enumerate().with_min_len(40).for_each(work));
+    });
+    let ended: Vec<_> = ids.iter().map(|id| ended(&store, *id)).collect();
+    let text = ended[7].2.as_deref().unwrap();
+    assert!(text.contains("in the eighth"), "{text}");
+    let reasons: Vec<_> = ended.iter().map(|(_, reason, _)| *reason).collect();
+    assert!(reasons[..7].iter().all(Option::is_none), "{reasons:?}");
+    assert_eq!(reasons[7], Some(FailureReason::Panicked));
+    assert!(reasons[8..].iter().all(|reason| *reason == Some(FailureReason::Lost)), "{reasons:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! * I7: no id is minted twice, and no stale id leads to the line's next task.
 //! * I11: the store knows of every id that it ever minted that it is gone, and why, until its line is used
 //!   again. It says this of no other id: not of a forged one, one of another store, or a client's own.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 
@@ -95,7 +95,7 @@ fn i7_i11_a_clients_id_of_any_version_is_as_good() {
             task.cancel().unwrap();
             assert_eq!(store.cancel(id), Err(CancelError::Ended(store.get(id).unwrap())));
             end(&store, id);
-            assert_eq!(store.lookup(id), Err(Absent::Unknown), "nothing is kept of ids that others made up");
+            assert_eq!(store.lookup(id), Err(Absent::Unknown), "nothing is kept of clients' ids");
             assert_eq!(task.status(), None);
             last = Some(status.version());
         }

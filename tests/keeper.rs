@@ -5,7 +5,7 @@
 //! * I10: a lease that runs out leaves `Failed(Lost)`, and its holder is fenced out. A heartbeat extends it,
 //!   and so does progress; it does not expire early.
 //! * Concurrent ticks by several threads, and ticks while the clock stands still, do no harm.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 

@@ -14,7 +14,7 @@
 //! * I10: leases and dropped handles.
 //! * I11: unknown and gone, with the reason unless the line may have been used again.
 //! * I12: counts, and a parent's sums.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 #[path = "model/driver.rs"]

@@ -3,7 +3,7 @@
 //! * I12: children by state, their counts and their totals add up: with retries, totals that are set late or
 //!   not at all, leases that run out, children that are gone, and whatever state the parent is in. States and
 //!   totals are exact at once, progress at the next tick. The parent's own numbers are not included.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 
@@ -52,7 +52,7 @@ fn i12_states_and_totals_add_up_at_once() {
     let mut one = child(&store, id);
     assert_eq!(sums(&store, id), (states(&[(Pending, 1)]), 0, None));
     let mut other = store.create(NewTask::new("child").parent(id).total(10)).unwrap();
-    assert_eq!(sums(&store, id), (states(&[(Pending, 2)]), 0, None), "of one it is not known");
+    assert_eq!(sums(&store, id), (states(&[(Pending, 2)]), 0, None), "one child's total is unknown");
     one.set_total(5).unwrap();
     assert_eq!(sums(&store, id).2, Some(15));
     one.start().unwrap();
@@ -72,7 +72,7 @@ fn i12_states_and_totals_add_up_at_once() {
     assert_eq!(sums(&store, id), (states(&[(Succeeded, 1), (Failed, 1), (Cancelled, 1)]), 9, None));
     drop(child(&store, id));
     assert_eq!(sums(&store, id).0, states(&[(Succeeded, 1), (Failed, 2), (Cancelled, 1)]));
-    assert_eq!(parent.status().unwrap().done(), 0, "the parent's own count is its own");
+    assert_eq!(parent.status().unwrap().done(), 0, "the parent's own count does not include its children");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn i12_a_parent_may_end_and_go_before_its_children() {
     store.tick();
     one.succeed(()).unwrap();
     drop(other);
-    assert_eq!(store.details(one.id()).unwrap().parent(), Some(id), "where they came from is not forgotten");
+    assert_eq!(store.details(one.id()).unwrap().parent(), Some(id), "a task keeps its parent's id");
     let children = store.list(&Filter::new().parent(id)).unwrap().tasks;
     assert_eq!(children.len(), 2);
 }

@@ -6,7 +6,7 @@
 //!   whatever is created and removed meanwhile, and a cursor stays valid. Sizes are bounded, and a page with
 //!   few matches ends early, with a cursor.
 //! * I12: counts by state.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 
@@ -238,14 +238,14 @@ fn a_cursor_stays_good_while_tasks_come_and_go() {
     let late: Vec<TaskId> = [9, 3, 12, 19].iter().map(|at| tasks[*at].id()).collect();
     let rest = walk(&store, &Filter::new().after(cursor), 7);
     let expected: Vec<TaskId> = (10..30).filter(|at| ![12, 19].contains(at)).map(|at| created[at]).collect();
-    assert_eq!(rest[..18], expected, "what was there all the time, once");
-    assert_eq!(rest[18..], late, "and what is new, behind");
+    assert_eq!(rest[..18], expected, "each task that was there all the time, once");
+    assert_eq!(rest[18..], late, "and new tasks after them");
     assert_eq!(walk(&store, &Filter::new().after(cursor), 7), rest, "a cursor can be used again");
     tasks.clear();
     for task in store.list(&Filter::new()).unwrap().tasks {
         let _ = store.remove(task.status().id()).unwrap();
     }
-    assert_eq!(walk(&store, &Filter::new().after(cursor), 7), [], "and when nothing is left");
+    assert_eq!(walk(&store, &Filter::new().after(cursor), 7), [], "the store is empty");
     let next = running(&store);
     assert_eq!(walk(&store, &Filter::new().after(cursor), 7), [next.id()]);
 }
@@ -270,7 +270,7 @@ fn what_is_there_all_the_time_is_on_exactly_one_page() {
         let listed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for round in 0..25 {
                 let all = walk(&store, &Filter::new(), 1 + round % 40);
-                assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "none is there twice");
+                assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "no task is listed twice");
                 let of_kept: Vec<TaskId> = all.into_iter().filter(|id| created.contains(id)).collect();
                 assert_eq!(of_kept, created, "in their order");
                 assert_eq!(walk(&store, &Filter::new().kind("kept"), 1 + round), created);

@@ -7,7 +7,7 @@
 //!
 //! (That upkeep costs as much as is due, and not as much as is stored, cannot be counted from here; it is
 //! measured in `benches/`.)
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 

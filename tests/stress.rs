@@ -10,7 +10,7 @@
 //! * I8: the feed reports every task, each end and each removal, once a drain, and never goes back.
 //! * I10: leases that run out while the worker works.
 //! * I12: counts and sums are exact when all threads are done.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 #[path = "stress/over.rs"]
@@ -148,7 +148,7 @@ fn i2_i4_i5_polls_are_whole_and_go_forward() {
                 task.cancel().unwrap();
             }
         }
-        assert!(polls.load(Ordering::Relaxed) >= TASKS * POLLS, "the pollers have seen them all at work");
+        assert!(polls.load(Ordering::Relaxed) >= TASKS * POLLS, "the pollers have seen all tasks running");
     });
 }
 
@@ -269,12 +269,12 @@ fn i4_i10_a_lease_that_runs_out_counts_what_it_let_in() {
 
 /// One drain after the other, as a subscriber would record them.
 #[derive(Default)]
-struct Book {
+struct Log {
     last: HashMap<TaskId, (Status, ChangeKind)>,
     born: HashMap<TaskId, u64>,
 }
 
-impl Book {
+impl Log {
     fn enter(&mut self, drained: Drained) {
         let Drained::Changes(changes) = drained else { panic!("the reader has not fallen behind") };
         let mut once = std::collections::HashSet::new();
@@ -319,7 +319,7 @@ fn i8_the_feed_loses_nothing() {
             (0..TASKS).map(one).collect()
         }
     };
-    let mut book = Book::default();
+    let mut log = Log::default();
     scope(|scope| {
         let over = &over;
         let (store, clock) = (&store, &clock);
@@ -332,18 +332,18 @@ fn i8_the_feed_loses_nothing() {
         let workers = [scope.spawn(work(true)), scope.spawn(work(false))];
         let _over = Over(over);
         while workers.iter().any(|worker| !worker.is_finished()) {
-            book.enter(changes.try_drain());
+            log.enter(changes.try_drain());
         }
-        book.enter(changes.try_drain());
+        log.enter(changes.try_drain());
         for (worker, removed) in workers.into_iter().zip([true, false]) {
             for (id, status) in worker.join().unwrap() {
                 let kind = if removed { ChangeKind::Gone(GoneReason::Removed) } else { ChangeKind::Ended };
-                assert_eq!(book.last.get(&id), Some(&(status, kind)), "I8");
-                assert_eq!(book.born.get(&id), Some(&1), "I8: it is new once");
+                assert_eq!(log.last.get(&id), Some(&(status, kind)), "I8");
+                assert_eq!(log.born.get(&id), Some(&1), "I8: it is new once");
             }
         }
     });
-    assert_eq!(book.last.len(), 2 * TASKS);
+    assert_eq!(log.last.len(), 2 * TASKS);
 }
 
 /// Retention by a keeper thread, while workers work: live tasks are never removed.

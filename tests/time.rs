@@ -5,7 +5,7 @@
 //! * Rate and ETA are averages of this attempt, and `None` where they are not known.
 //! * I4: the time of an end never changes.
 //! * I5: a time changes only together with the version.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 

@@ -5,7 +5,7 @@
 //! * I4: a refusal changes nothing: neither status nor details nor counts. After the end every way is
 //!   refused; after the removal, too.
 //! * I5: a transition makes a greater version, a refusal leaves it as it is.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where it is surprised")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod common;
 
@@ -195,7 +195,7 @@ fn ways() -> Vec<Way> {
         failing("panic", Panicked, |bench| {
             unwind(bench, |bench| {
                 let _worker = bench.worker.take();
-                panic!("as it is meant to");
+                panic!("on purpose");
             })
         }),
         failing("the lease runs out", Lost, |bench| {
@@ -262,7 +262,7 @@ fn i3_i4_i5_every_way_from_every_state() {
     }
     let pairs = State::ALL.into_iter().flat_map(|from| State::ALL.map(|to| (from, to)));
     let table: BTreeSet<_> = pairs.filter(|(from, to)| from.allows(*to)).collect();
-    assert_eq!(seen, table, "the ways are the whole table, and no more");
+    assert_eq!(seen, table, "the ways cover exactly the table");
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn i3_a_scope_that_panics_ends_its_task_and_goes_on_unwinding() {
     for (kind, from) in EXCLUSIVE.iter().flat_map(|kind| LIVE.map(|from| (*kind, from))) {
         let mut bench = Bench::new(kind, from);
         let answer = unwind(&mut bench, |bench| {
-            let _ = scope(bench, |_| panic!("as it is meant to"));
+            let _ = scope(bench, |_| panic!("on purpose"));
         });
         assert_eq!(answer, Answer::Done);
         let status = bench.status();

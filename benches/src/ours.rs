@@ -12,7 +12,7 @@ use crate::subject::{Built, Job, Role, Step, Subject, WRITTEN, tag_of};
 ///
 /// # Panics
 ///
-/// When the system gives no memory.
+/// When the system has no memory left.
 #[must_use]
 pub fn store(capacity: usize) -> Store {
     let built = Store::builder()

@@ -27,7 +27,7 @@ impl Stored {
     ///
     /// # Panics
     ///
-    /// When the system gives no memory.
+    /// When the system has no memory left.
     #[must_use]
     pub fn new(live: usize, room: usize) -> Self {
         let clock = ManualClock::new();

@@ -65,7 +65,7 @@ impl Ours {
     ///
     /// # Panics
     ///
-    /// When the system gives no memory.
+    /// When the system has no memory left.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self(kept_by_hand(capacity))

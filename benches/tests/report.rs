@@ -1,7 +1,7 @@
 //! The report as a whole, at its smallest size: it runs, and its output has the form that readers rely on.
 
 #![cfg(not(debug_assertions))] // Without optimisation it takes minutes, and checks nothing more.
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail as a test does")]
+#![expect(clippy::unwrap_used, reason = "a failed test panics, in its helpers, too")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -239,7 +239,7 @@ async fn a_task_is_cancelled_after_a_question() {
     assert!(browser.text("#cancel-hint").await.contains("decides when"));
     browser.click("#cancel-no").await;
     browser.until("!document.querySelector('#cancel-dialog').open").await;
-    assert!(!running.cancel_requested(), "it was only asked");
+    assert!(!running.cancel_requested(), "cancellation was not requested yet");
     browser.click("#cancel").await;
     browser.click("#cancel-yes").await;
     browser.until("document.querySelector('#cancel')?.disabled").await;
@@ -435,7 +435,7 @@ async fn it_is_readable_by_day_by_night_and_on_a_phone() {
             // The page itself does not scroll, so an element outside could not be reached.
             let out = browser.eval("[...document.querySelectorAll('button, a:not(.skip), input, select')].filter((element) => element.checkVisibility())
                 .filter((element) => element.getBoundingClientRect().right > innerWidth).length").await;
-            assert_eq!(out, 0, "{look:?} {hash}: something sticks out");
+            assert_eq!(out, 0, "{look:?} {hash}: an element is outside the window");
         }
         let ground = browser.eval("getComputedStyle(document.body).backgroundColor").await;
         assert_eq!(ground, if look.dark { "rgb(12, 17, 27)" } else { "rgb(244, 246, 250)" });

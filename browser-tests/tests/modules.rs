@@ -113,7 +113,7 @@ async fn the_model_keeps_what_matters_within_its_bound() {
     let loops = run("model.take(raw(1, 'running', { parentId: '2' })); model.take(raw(2, 'running', { parentId: '1' })); model.take(raw(3, 'running', { parentId: '3' }));
         return model.rows(new m.Filter({ kind: 'k' }), true, () => true).tasks.length;");
     let shown = with(&browser, "model.js", &loops).await;
-    assert!(shown.is_number(), "parents that go round in a circle do not hang the page: {shown}");
+    assert!(shown.is_number(), "a cycle of parents does not hang the page: {shown}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

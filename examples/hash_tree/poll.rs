@@ -113,7 +113,7 @@ fn torn(target: &Target, now: &Status) -> Option<&'static str> {
         ("another task's id", now.id() == target.id),
         ("another task's total", now.total() == target.total),
         ("a count between two pieces", now.total().is_none_or(is_whole)),
-        ("more done than there is", now.total().is_none_or(|total| done <= total)),
+        ("the count exceeds the total", now.total().is_none_or(|total| done <= total)),
         ("a second attempt", now.attempt() == 1),
         ("a pending task with progress", state != State::Pending || (done == 0 && !is_started)),
         ("a running task without a start", state != State::Running || is_started),
@@ -126,7 +126,7 @@ fn torn(target: &Target, now: &Status) -> Option<&'static str> {
             "a failure that was not reported",
             now.failure_reason().is_none_or(|why| why == FailureReason::Error),
         ),
-        ("an end that is none", now.is_terminal() == now.ended_at().is_some()),
+        ("a time of the end that does not match the state", now.is_terminal() == now.ended_at().is_some()),
         ("a state that was never set", !matches!(state, State::Blocked | State::Cancelled)),
     ];
     rules.into_iter().find(|(_, holds)| !holds).map(|(what, _)| what)
@@ -217,7 +217,7 @@ mod tests {
         let (target, seen) = life(PIECE + 5, &[7], false);
         assert_eq!(torn(&target, &seen[2]), "a count between two pieces");
         let (target, seen) = life(5, &[PIECE], false);
-        assert_eq!(torn(&target, &seen[2]), "more done than there is");
+        assert_eq!(torn(&target, &seen[2]), "the count exceeds the total");
         let (target, seen) = life(PIECE, &[], false);
         assert_eq!(torn(&target, &seen[2]), "success before the end");
     }

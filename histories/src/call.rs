@@ -131,7 +131,7 @@ pub enum Reply {
     NoLease,
     /// The id is in use.
     Duplicate,
-    /// There is no room. Always believed.
+    /// The store is full. Always believed.
     Full,
     /// It is not known whether the call took effect: a connection broke, an answer was lost. It may take
     /// effect at any time after it began, or never.

@@ -38,7 +38,7 @@ pub trait Client {
 
 /// What a [`Target`] supports. The driver does not make calls that need anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "independent abilities")]
+#[expect(clippy::struct_excessive_bools, reason = "the features are independent")]
 pub struct Features {
     /// Workers write through handles: a handle whose task is gone does not reach the next task with the same
     /// id. Without handles, workers write by id, and any client may write to any task.

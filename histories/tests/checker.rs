@@ -1,6 +1,6 @@
 //! The checker itself: histories that it must accept, and histories that it must reject, by invariant.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail by panic, in its helpers, too")]
+#![allow(clippy::unwrap_used, reason = "a failed test panics, in its helpers, too")]
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Stores with one fault each, which the checker must find in recorded histories.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail by panic, in its helpers, too")]
+#![allow(clippy::unwrap_used, reason = "a failed test panics, in its helpers, too")]
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -74,7 +74,7 @@ fn every_fault_is_found() {
     for fault in [Fault::StalePoll, Fault::TwoWinners, Fault::LostIncrement, Fault::Forgetful] {
         let liar = Liar { honest: Local::new(), fault, last: Mutex::default() };
         let report = Plan { histories: 200, calls: 60, ..Plan::default() }.run(&liar);
-        assert!(!report.failures.is_empty(), "{fault:?} went unseen");
+        assert!(!report.failures.is_empty(), "{fault:?} was not found");
         let shown = report.failures[0].to_string();
         assert!(shown.contains("not linearizable") && shown.contains("client"), "{shown}");
     }

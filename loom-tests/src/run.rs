@@ -60,7 +60,7 @@ pub(crate) fn main(all: &[Model]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if models.is_empty() {
-        eprintln!("no model has such a name");
+        eprintln!("there is no model with such a name");
         return ExitCode::from(2);
     }
     // A failed model panics, and is reported below; models that expect a panic are silent.

@@ -8,7 +8,7 @@
 //! Not counted are clones of plain counted references that do not come from `sync.rs` (the engine in a
 //! handle, labels, texts), and the operations inside maps.
 #![cfg(inflight_budget)]
-#![allow(clippy::unwrap_used, reason = "a test may fail by panic, in its helpers, too")]
+#![allow(clippy::unwrap_used, reason = "a failed test panics, in its helpers, too")]
 
 use std::time::Duration;
 

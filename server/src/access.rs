@@ -11,7 +11,7 @@ use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
 
 use crate::auth::{Caller, Key, Principal, Standing};
-use crate::peer::Peer;
+use crate::connection::Connection;
 use crate::problem::{Kind, Problem};
 use crate::quota::Account;
 use crate::tokens::Tokens;
@@ -151,7 +151,8 @@ fn ask(identify: &Judge, request: &mut Request) -> Result<Principal, Problem> {
 fn check_peer(request: &Request) -> Result<(), Problem> {
     let of_axum =
         || request.extensions().get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| *address);
-    let address = request.extensions().get().map(|peer: &Peer| peer.address).or_else(of_axum);
+    let address =
+        request.extensions().get().map(|connection: &Connection| connection.address).or_else(of_axum);
     match address {
         Some(address) if is_loopback(address.ip()) => Ok(()),
         Some(_) => Err(Problem::new(Kind::Forbidden, "without tokens, only this machine is served")),

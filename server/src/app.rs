@@ -51,6 +51,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(store: Store, access: Access, options: Options) -> Shared {
+        let options = options.within_ranges();
         let (least, most) = options.poll_interval;
         let tenants = access.may_have_tenants();
         Arc::new(Self {

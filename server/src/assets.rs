@@ -1,5 +1,7 @@
 //! The files of the dashboard, embedded in the binary.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::extract::{OriginalUri, Request};
 use axum::response::Response;
@@ -55,13 +57,20 @@ fn with_base(file: &EmbeddedFile, address: &str) -> Vec<u8> {
     page.replacen("<head>", &format!("<head><base href=\"{address}/\">"), 1).into_bytes()
 }
 
+/// The bytes as they are in the program, which all who read them share.
+fn shared(file: &EmbeddedFile) -> Body {
+    match &file.data {
+        Cow::Borrowed(bytes) => Body::from(*bytes),
+        Cow::Owned(bytes) => Body::from(bytes.clone()),
+    }
+}
+
 fn answer(name: &str, file: &EmbeddedFile, asked: &HeaderMap) -> Response {
     let hash = file.metadata.sha256_hash();
     let etag: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let etag = HeaderValue::try_from(format!("\"{etag}\"")).unwrap_or(HeaderValue::from_static("\"\""));
     let is_known = asked.get(IF_NONE_MATCH).is_some_and(|known| known == etag);
-    let mut response =
-        if is_known { Response::default() } else { Response::new(Body::from(file.data.to_vec())) };
+    let mut response = if is_known { Response::default() } else { Response::new(shared(file)) };
     if is_known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }

@@ -22,14 +22,14 @@ use tower::{Layer, Service};
 use crate::access::is_local_name;
 use crate::app::{Shared, parse_id};
 use crate::auth::Caller;
+use crate::connection::Connection;
 use crate::hub::Hub;
 use crate::meters::Route;
-use crate::peer::Peer;
 use crate::problem::{Kind, Problem};
 use crate::public_url::PublicUrl;
 use crate::quota::{Charge, Limit};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest request id that is taken over from a caller.
 const MAX_REQUEST_ID: usize = 64;
@@ -154,8 +154,8 @@ fn admit(app: &Shared, request: &mut Request) -> Result<Caller, Problem> {
     }
     let caller = app.access.identify(request)?;
     app.quotas.pass(&caller)?;
-    if let Some(peer) = request.extensions().get::<Peer>() {
-        peer.enter(&app.quotas, &caller)?;
+    if let Some(connection) = request.extensions().get::<Connection>() {
+        connection.enter(&app.quotas, &caller)?;
     }
     Ok(caller)
 }
@@ -312,7 +312,7 @@ fn request_id(request: &Request) -> HeaderValue {
     request.headers().get(REQUEST_ID).filter(is_fit).cloned().unwrap_or_else(new_request_id)
 }
 
-fn new_request_id() -> HeaderValue {
+pub(crate) fn new_request_id() -> HeaderValue {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static NEXT: AtomicU64 = AtomicU64::new(1);
     // Relaxed: it only has to be another number each time.

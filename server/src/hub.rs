@@ -309,6 +309,10 @@ impl App {
             Note { change, tenant, shown: OnceLock::new() }
         };
         self.hub.append(changes.into_iter().map(note));
+        self.remotes.shrink();
+        if let Some(tenants) = &self.tenants {
+            tenants.shrink();
+        }
     }
 
     /// Whose all tasks are, when that could not be learnt one by one.

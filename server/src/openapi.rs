@@ -1,10 +1,11 @@
 //! The description of the API, made from the same types and handlers that serve it.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterIn};
@@ -114,15 +115,30 @@ pub(crate) fn document() -> &'static OpenApi {
     &DOCUMENT
 }
 
+/// The document for where the router is nested. All who read it share its bytes; of several places it is the last
+/// that is kept.
+fn rendered(base: &str) -> Bytes {
+    static LAST: Mutex<Option<(String, Bytes)>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((of, bytes)) = &*last
+        && of == base
+    {
+        return bytes.clone();
+    }
+    let mut described = document().clone();
+    described.servers = Some(vec![Server::new(base)]);
+    let bytes: Bytes = serde_json::to_vec(&described).unwrap_or_default().into();
+    *last = Some((base.to_owned(), bytes.clone()));
+    bytes
+}
+
 pub(crate) async fn serve(request: Request) -> Response {
     // Where the router is nested, the addresses begin with that.
-    let mut described = document().clone();
     let base = match prefix(&request) {
         "" => "/",
         prefix => prefix,
     };
-    described.servers = Some(vec![Server::new(base)]);
-    let mut response = Response::new(Body::from(serde_json::to_vec(&described).unwrap_or_default()));
+    let mut response = Response::new(Body::from(rendered(base)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response

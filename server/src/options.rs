@@ -37,32 +37,44 @@ pub struct Options {
     /// amount of the rest, which the store's capacity and [`ServeOptions`](crate::ServeOptions) bound.
     pub total: Quota,
     /// The largest body in bytes; 2 MiB by default. Larger ones are answered with 413.
+    /// From 1 byte to 1 GiB.
     pub body_limit: usize,
     /// How long a body may take to arrive; 10 s by default. Slower ones are answered with 408.
+    /// From 1 ms to 1 day.
     pub body_timeout: Duration,
     /// The longest that `Prefer: wait` is honoured for; 60 s by default.
+    /// From 0 to 1 day.
     pub wait_limit: Duration,
     /// How many ids one batch read may name; 1000 by default.
+    /// From 1 to 100,000.
     pub batch_limit: usize,
     /// How many bytes of tasks a page or a batch may have; 8 MiB by default. What there is no room for is on the next
     /// page, or said to be left out; the first task is always there.
+    /// From 1 KiB to 1 GiB.
     pub answer_limit: usize,
     /// Between which spans callers are asked to poll; from 500 ms to 30 s by default.
+    /// From 1 ms to 1 day.
     pub poll_interval: (Duration, Duration),
     /// At how many requests under way `Retry-After` has reached its longest; 1024 by default. SSE streams
     /// and waits do not count.
+    /// From 1 to 1,048,576.
     pub busy_at: usize,
     /// How long the stream of all events collects changes at the least; 50 ms by default.
+    /// From 0 to 1 min.
     pub event_interval: Duration,
     /// How many changed tasks a reader of that stream may be behind and still resume; 65,536 by default.
     /// Who is further behind is told to resync. Each takes about 300 bytes.
+    /// From 1 to 16,777,216.
     pub event_log: usize,
     /// How often a stream without events says that it is alive; 15 s by default.
+    /// From 1 ms to 1 h.
     pub keep_alive: Duration,
     /// How many bytes the answers may take that are kept for idempotency keys; 64 MiB by default. The answer
     /// that was asked for longest ago goes first.
+    /// From 0 to 64 GiB.
     pub idempotency_bytes: usize,
     /// For how long they are remembered at the most; 24 h by default.
+    /// From 1 ms to 365 days.
     pub idempotency_ttl: Duration,
     /// Ends event streams and waits, and makes `/readyz` say no.
     pub shutdown: Shutdown,

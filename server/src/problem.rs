@@ -44,6 +44,7 @@ pub(crate) enum Kind {
     OverLimit(Limit),
     Draining,
     Unhealthy,
+    Connections,
     Internal,
 }
 
@@ -95,6 +96,7 @@ impl Kind {
                 (StatusCode::SERVICE_UNAVAILABLE, "shutting-down", "The service is shutting down")
             }
             Kind::Unhealthy => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", "The service is not in order"),
+            Kind::Connections => (StatusCode::SERVICE_UNAVAILABLE, "connections", "The service is busy"),
             Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The service has failed"),
         }
     }
@@ -116,8 +118,8 @@ struct Parts {
 
 impl Problem {
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        let retry_after =
-            matches!(kind, Kind::Full | Kind::Draining | Kind::BodyTimeout).then_some(Duration::from_secs(1));
+        let retry_after = matches!(kind, Kind::Full | Kind::Draining | Kind::Connections | Kind::BodyTimeout)
+            .then_some(Duration::from_secs(1));
         let header = match kind {
             Kind::Unauthenticated => {
                 Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"inflight\"")))

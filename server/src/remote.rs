@@ -3,6 +3,7 @@
 //! A handle is let go of as soon as its task has ended, however that came about: the request that ends
 //! the task does it, and for all other ends the hub, which hears of each.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
@@ -15,11 +16,16 @@ use crate::idempotency::Fingerprint;
 use crate::problem::Problem;
 use crate::quota::{Charge, Limit};
 
+/// Room for so many handles is not worth giving back.
+const SLACK: usize = 1 << 14;
+
 #[derive(Debug, Default)]
 pub(crate) struct Remotes {
     by_id: DashMap<TaskId, Arc<Remote>>,
     /// What tasks are charged for that are there, ended or not.
     charges: DashMap<TaskId, Charged>,
+    /// How many there have been, as far as `shrink` has seen since it last gave room back.
+    most: AtomicUsize,
 }
 
 /// What a task is charged for.
@@ -143,6 +149,18 @@ impl Remotes {
         }
     }
 
+    /// Gives back the room of many handles that are no longer there. (A map's own word for its room leaves out the
+    /// places of what was removed, so it is counted here how many there were.)
+    pub(crate) fn shrink(&self) {
+        let len = self.by_id.len();
+        // Relaxed, both: a figure that only the one who calls this looks at.
+        let most = self.most.fetch_max(len, Ordering::Relaxed).max(len);
+        if most > 4 * len + SLACK {
+            self.by_id.shrink_to_fit();
+            self.most.store(len, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
     }
@@ -226,5 +244,25 @@ mod tests {
         // One that had gone before it was charged is not charged for ever.
         remotes.charge(&store, id, last[1], take().unwrap());
         assert!(take().is_ok_and(|_free| take().is_ok()));
+    }
+
+    #[test]
+    fn the_room_of_handles_that_are_gone_is_given_back() {
+        let store = Store::builder().capacity(1 << 17).build().unwrap();
+        let remotes = Remotes::default();
+        let mut ids = Vec::new();
+        for _ in 0..100_000 {
+            let Ok(Created::New(remote, id)) = remotes.create(&store, NewTask::new("index"), None) else {
+                panic!("it is new")
+            };
+            ids.push((id, remote.born));
+        }
+        remotes.shrink();
+        assert!(remotes.by_id.capacity() > 100_000, "not while they are there");
+        for (id, born) in ids {
+            remotes.gone(id, born);
+        }
+        remotes.shrink();
+        assert_eq!(remotes.by_id.capacity(), 0);
     }
 }

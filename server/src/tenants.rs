@@ -13,6 +13,9 @@ use crate::view::ByState;
 /// Of how many tasks that are gone it is remembered whose they were.
 const GONE: usize = 1 << 16;
 
+/// Room for so many tasks is not worth giving back.
+const SLACK: usize = 1 << 14;
+
 #[derive(Debug)]
 pub(crate) struct Tenants {
     label: String,
@@ -22,6 +25,8 @@ pub(crate) struct Tenants {
 #[derive(Debug, Default)]
 struct Book {
     tasks: HashMap<TaskId, Owned>,
+    /// How many there have been, as far as `shrink` has seen since it last gave room back.
+    most: usize,
     counts: HashMap<Arc<str>, [u64; State::ALL.len()]>,
     /// By the first version that was known of each, since an id can be used again.
     gone: BTreeMap<(TaskId, Version), Arc<str>>,
@@ -58,6 +63,17 @@ impl Tenants {
     /// The task with this last version is gone; gives whose it was. A later one with its id is kept.
     pub(crate) fn forget(&self, id: TaskId, version: Version) -> Option<Arc<str>> {
         self.book().forget(id, version)
+    }
+
+    /// Gives back the room of many tasks that are no longer there.
+    pub(crate) fn shrink(&self) {
+        let mut book = self.book();
+        let len = book.tasks.len();
+        book.most = book.most.max(len);
+        if book.most > 4 * len + SLACK {
+            book.tasks.shrink_to_fit();
+            book.most = len;
+        }
     }
 
     /// All that was known of tasks that are there is to be told anew.

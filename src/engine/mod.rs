@@ -1,6 +1,17 @@
 //! What all clones of a store share: the rooms, and how a task gets in, is found, and goes.
 //!
 //! `task/` and `store/` use it. It uses `index/` and what lies below.
+//!
+//! # In which order locks are taken
+//!
+//! 1. the keeper's lists;
+//! 2. the lock of one record: no thread holds two;
+//! 3. one of: a shard of the registry, a stripe of the roster, a lane of the feed or its list of sleeping
+//!    readers, the wait list of the record, an inbox of the keeper;
+//! 4. a free list of the table.
+//!
+//! A thread that holds a lock takes only those with a greater number. What is called under a lock of the third
+//! kind looks at lines only: whether an alias is over, or which entries of the roster are swept out.
 
 mod due;
 mod inbox;
@@ -251,8 +262,9 @@ impl Engine {
         if !cell.is_stamped(id) {
             return Absent::Gone(None);
         }
-        // If the word is the same before and after, the stamp in between was the one that goes with it.
-        Absent::Gone(if cell.word() == word { word.gone_reason() } else { None })
+        // The caller knows the id from its task, so this is the last word of that tenancy or a later word. With a later
+        // word the stamp is a later one, too.
+        Absent::Gone(word.gone_reason())
     }
 
     pub(crate) fn details(&self, record: &Record) -> Option<Details> {
@@ -309,6 +321,10 @@ impl Engine {
         let observed = kin.is_some();
         let traits = new.traits(new.id.map(ForeignId::new), parent).map(StdArc::new);
         let record = Arc::new(Record::new(tenancy, new.kind, traits, kin, deadline));
+        let mut wakes = WakeList::default();
+        // Before anyone can find the record, and until the task is counted, listed and noted as new: whoever
+        // finds it meanwhile, by an id that was known beforehand or on a list, changes it after that (I8, I12).
+        let mut cold = record.lock();
         if let Some(cell) = self.cell(&record) {
             cell.occupy(key, new.total, now, observed);
         }
@@ -319,24 +335,17 @@ impl Engine {
             self.withdraw(&record);
             return Err(CreateError::DuplicateId(foreign.id));
         }
-        if observed {
-            // Who knew the id beforehand may have ended the task already, and then that stands.
-            record.lock().roll_up(|share| Share {
-                state: share.state.or(Some(State::Pending)),
-                total: share.total.or(new.total),
-                ..share
-            });
-        }
+        cold.roll_up(|_| Share { state: Some(State::Pending), done: 0, total: new.total });
         self.tally.shift(None, Some(State::Pending));
         self.roster.enter(key.address(), |address| self.is_alive(address));
+        if self.feed.is_read() {
+            self.feed.note(self.subject(&record), Event::Created, &mut wakes);
+        }
+        drop(cold);
         if let Some(deadline) = deadline {
             self.watch_lease(key, deadline);
         }
-        if self.feed.is_read() {
-            let mut wakes = WakeList::default();
-            self.feed.note(self.subject(&record), Event::Created, &mut wakes);
-            wakes.wake();
-        }
+        wakes.wake();
         Ok(record)
     }
 
@@ -367,7 +376,8 @@ impl Engine {
         self.registry.claim(foreign.id, key.address(), draw, |address| !self.is_alive(address))
     }
 
-    /// Takes back a task whose id nobody has been told, because its own id was taken in the meantime.
+    /// Takes back a task whose id nobody has been told, because its own id was taken in the meantime. The caller
+    /// holds the record's lock.
     fn withdraw(&self, record: &Record) {
         if let Some(cell) = self.cell(record) {
             cell.vacate(GoneReason::Removed);

@@ -62,7 +62,7 @@ impl Waiter {
     ) -> Self {
         let subject = engine.subject(record);
         let mut cold = record.lock();
-        // Under the lock nothing changes but progress; for that see `keeper.rs`.
+        // Under the lock nothing changes but progress; for that see `upkeep.rs`.
         match engine.poll_line(subject) {
             Some(status) if is_unseen_end(&status, seen) => {
                 return Self::concluded(engine, Conclusion::Ended(status));
@@ -149,8 +149,9 @@ impl Drop for Waiter {
         }
         let Some(record) = self.engine.registry.find(subject.key) else { return };
         let mut cold = record.lock();
-        // Nothing registers while the lock is held.
-        if cold.waiters().is_some_and(|waiters| registration.is_in(waiters) && waiters.is_empty()) {
+        // Nothing registers while the lock is held. The list may be a later one than this waiter's: if that is empty,
+        // its last waiter has left, too, and is about to do the same.
+        if cold.waiters().is_some_and(|waiters| waiters.is_empty()) {
             cold.rare().waiters = None;
         }
     }

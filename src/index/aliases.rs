@@ -235,7 +235,7 @@ impl Aliases {
         let place = bucket.places.get(place)?.load(Ordering::Acquire);
         let address = Address { slot: (place >> 32) as u32, generation: place as u32 };
         let words = self.bound(address.slot)?;
-        // Acquire, all of these: pairs with the Release stores in `bind`. Whoever sees a word of a later claim sees
+        // Acquire, all of these: pairs with the Release stores in `bind`. A thread that sees a word of a later claim sees
         // that the line was vacated.
         let high = words[HIGH].load(Ordering::Acquire);
         let low = words[LOW].load(Ordering::Acquire);

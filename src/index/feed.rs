@@ -16,6 +16,9 @@
 //! record's lock, after the change. A reader that subscribes and then looks at a task under its lock
 //! either sees the change, or has let go of the lock before the change took it, and then whoever makes the
 //! change sees the reader. For a new task the roster's lock does the same.
+//!
+//! A new task is noted before anyone can change it: its record is locked from before it can be found. So the
+//! first that a reader is told of a task that was created after it subscribed is that the task is new.
 
 use std::collections::HashMap;
 use std::task::Waker;
@@ -110,7 +113,9 @@ impl Feed {
         }
     }
 
-    /// Whether anybody reads. For changes: under the record's lock, after the change.
+    /// Whether anybody reads. To note a change: under the record's lock, after the change; for a new task after
+    /// the roster's. To have a task sampled it is asked without a lock, and may miss the first reader for a
+    /// moment: `engine/upkeep.rs` says why that loses nothing.
     #[inline]
     pub(crate) fn is_read(&self) -> bool {
         // Relaxed: the record's lock (the roster's, for a new task) orders it against the reader's look
@@ -142,14 +147,14 @@ impl Feed {
         }
         let reader = sleepers.insert(None);
         drop(sleepers);
-        // Relaxed: see `is_read`. Before the cursors, so that no change is noted that a cursor then skips
-        // without the task showing it.
-        let is_first = self.readers.fetch_add(1, Ordering::Relaxed) == 0;
         for lane in &self.lanes {
             let mut lane = lock(lane);
             let seen = lane.last;
             lane.cursors.insert(reader, Cursor { seen, lagged: false });
         }
+        // Relaxed: see `is_read`. The cursors may come before or after: a change that is made meanwhile, noted or
+        // not, is seen by the reader when it looks at the task, which it does later.
+        let is_first = self.readers.fetch_add(1, Ordering::Relaxed) == 0;
         Some((reader, is_first))
     }
 

@@ -81,7 +81,8 @@ pub enum CreateError {
     DuplicateId(TaskId),
     /// There is no task with the parent's id.
     UnknownParent(TaskId),
-    /// The parent has ended; a task that has ended cannot have more children.
+    /// The parent has ended; a task that has ended cannot have more children. (The parent is checked when the
+    /// create begins. A create that races with the parent's end may come after it.)
     ParentEnded(Status),
     /// A part of the task is too large.
     TooLarge(TooLarge),

@@ -189,11 +189,6 @@ impl Registration {
         lock(&self.list.entries).entry(self).is_some()
     }
 
-    /// Whether it is in this list.
-    pub(crate) fn is_in(&self, list: &Arc<WaitList>) -> bool {
-        Arc::ptr_eq(&self.list, list)
-    }
-
     /// Takes the waker.
     pub(crate) fn call(&self, wakes: &mut WakeList) {
         let waker = lock(&self.list.entries).entry(self).and_then(|entry| entry.waker.take());

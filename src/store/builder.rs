@@ -126,7 +126,9 @@ impl StoreBuilder {
     }
 
     /// Whether the store may add to the process's panic hook, so that a task whose worker panics keeps
-    /// the panic's message; `true` by default. The previous hook is still called.
+    /// the panic's message; `true` by default. The previous hook is still called. A program that replaces the
+    /// hook after the store was built should then call [`keep_panic_messages`](crate::keep_panic_messages);
+    /// otherwise messages are kept again once the next store is built.
     ///
     /// Without it, such a task is `Failed(Panicked)` as well, but has no message unless it ran in
     /// [`Task::scope`](crate::Task::scope).
@@ -181,7 +183,7 @@ impl StoreBuilder {
         fill_random(&mut key).map_err(|error| BuildError::NoRandomness(error.to_string()))?;
         let clock = self.clock.map_or_else(Clock::system, Clock::Manual);
         if self.panic_messages {
-            panics::install_hook();
+            panics::keep_panic_messages();
         }
         let feed = Feed::new(self.feed_limit);
         let mint = Mint::new(&key);

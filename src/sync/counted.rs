@@ -129,10 +129,6 @@ impl<T> Arc<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(StdArc::new(value))
     }
-
-    pub(crate) fn ptr_eq(this: &Self, other: &Self) -> bool {
-        StdArc::ptr_eq(&this.0, &other.0)
-    }
 }
 
 impl<T> Clone for Arc<T> {

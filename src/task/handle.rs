@@ -8,7 +8,7 @@ use crate::cell::{Cell, LARGE, ROOMY};
 use crate::engine::Engine;
 use crate::engine::lifecycle::{Ending, Finish};
 use crate::model::id::TaskId;
-use crate::model::state::FailureReason;
+use crate::model::state::{FailureReason, State};
 use crate::record::Record;
 use crate::record::error::{ChangeError, FinishError, ProgressError};
 use crate::record::status::Status;
@@ -167,11 +167,15 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let live = self.status().is_some_and(|status| !status.is_terminal());
-        if !live {
-            return;
-        }
-        if std::thread::panicking() {
+        let Some(status) = self.status().filter(|status| !status.is_terminal()) else { return };
+        let is_pending = status.state() == State::Pending;
+        if std::thread::panicking() && is_pending {
+            // Whatever the thread was at, it was not this task.
+            self.fail_anyhow(
+                FailureReason::Lost,
+                "the handle was dropped by a panic before the task was started",
+            );
+        } else if std::thread::panicking() {
             let message = panics::last_message();
             self.fail_anyhow(FailureReason::Panicked, message.as_deref().unwrap_or("the worker panicked"));
         } else {

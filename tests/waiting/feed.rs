@@ -16,7 +16,7 @@ use crate::support::{Bell, builder, comes_to_an_end, ended, pending, running, st
 fn drained(changes: &mut Changes) -> Vec<Change> {
     match changes.try_drain() {
         Drained::Changes(changes) => changes,
-        Drained::Resync => panic!("it has kept up"),
+        Drained::Resync => panic!("the reader has not fallen behind"),
     }
 }
 
@@ -238,7 +238,7 @@ fn i8_readers_are_independent() {
     let mut never = store.changes().unwrap();
     task.start().unwrap();
     assert_eq!(one(&mut early).kind, ChangeKind::New);
-    assert_eq!(one(&mut late).kind, ChangeKind::Changed, "it was there when this reader came");
+    assert_eq!(one(&mut late).kind, ChangeKind::Changed, "it was there when this reader subscribed");
     task.block().unwrap();
     assert_eq!(one(&mut early).kind, ChangeKind::Changed);
     drop(early);
@@ -256,13 +256,17 @@ fn i8_a_blocking_an_async_and_a_try_form() {
         let mut task = pending(&store);
         assert_eq!(one(&mut changes).kind, ChangeKind::New);
         task.start().unwrap();
-        let Drained::Changes(all) = smol::block_on(changes.drain()) else { panic!("it has kept up") };
+        let Drained::Changes(all) = smol::block_on(changes.drain()) else {
+            panic!("the reader has not fallen behind")
+        };
         assert_eq!(all[0].status.state(), State::Running);
 
         // Whether the change comes before the wait or after it, the reader gets it.
         for _ in 0..1_000 {
             let reader = thread::spawn(move || {
-                let Drained::Changes(all) = changes.drain_blocking() else { panic!("it has kept up") };
+                let Drained::Changes(all) = changes.drain_blocking() else {
+                    panic!("the reader has not fallen behind")
+                };
                 assert_eq!(all.len(), 1);
                 changes
             });
@@ -281,7 +285,9 @@ fn i8_a_change_at_the_very_moment_of_looking_wakes_the_reader() {
         let (tell, told) = mpsc::channel();
         let reader = thread::spawn(move || {
             loop {
-                let Drained::Changes(all) = changes.drain_blocking() else { panic!("it has kept up") };
+                let Drained::Changes(all) = changes.drain_blocking() else {
+                    panic!("the reader has not fallen behind")
+                };
                 let newest = all.iter().map(|change| change.status.version()).max();
                 if tell.send(newest).is_err() {
                     return;
@@ -309,7 +315,9 @@ fn i8_a_blocking_drain_outlives_every_clone_of_the_store() {
         drop(store);
         let reader = thread::spawn(move || changes.drain_blocking());
         task.succeed(()).unwrap();
-        let Drained::Changes(all) = reader.join().unwrap() else { panic!("it has kept up") };
+        let Drained::Changes(all) = reader.join().unwrap() else {
+            panic!("the reader has not fallen behind")
+        };
         assert_eq!(all[0].kind, ChangeKind::Ended);
     });
 }

@@ -11,7 +11,7 @@
 //! * `model`: random histories, compared with what should be reported of them.
 //! * `runtimes`: the same work on several executors.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what is shared by tests fails as they do")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed test panics")]
 
 mod cancelled;
 mod feed;

@@ -69,7 +69,7 @@ async fn follow(store: Store, id: TaskId) -> Status {
 async fn read(mut changes: Changes) -> u64 {
     let mut ended = 0;
     while ended < TASKS {
-        let Drained::Changes(all) = changes.drain().await else { panic!("it has kept up") };
+        let Drained::Changes(all) = changes.drain().await else { panic!("the reader has not fallen behind") };
         ended += all.iter().filter(|change| change.status.is_terminal()).count() as u64;
     }
     ended

@@ -20,7 +20,7 @@ struct Shrapnel;
 
 impl Drop for Shrapnel {
     fn drop(&mut self) {
-        assert!(std::thread::panicking(), "on purpose: what was thrown");
+        assert!(std::thread::panicking(), "on purpose: the payload of the panic");
     }
 }
 

@@ -14,7 +14,7 @@ use crate::support::{Bell, comes_to_an_end, ended, pending, running, status, sto
 fn item(bell: &Bell, watch: &mut Watch) -> Status {
     match bell.next(watch) {
         Poll::Ready(Some(status)) => status,
-        other => panic!("there is a status to come, not {other:?}"),
+        other => panic!("a status must follow, not {other:?}"),
     }
 }
 
@@ -52,7 +52,7 @@ fn i5_a_watch_starts_with_the_present_and_gives_each_version_once() {
 
     task.resume().unwrap();
     task.succeed(()).unwrap();
-    assert_eq!(bell.rung(), 1, "once for what it has not looked at");
+    assert_eq!(bell.rung(), 1, "one call until the next poll");
     assert!(!watch.is_terminated());
     assert_eq!(item(&bell, &mut watch), status(&store, &task), "from `Blocked` to the end");
     is_over(&bell, &mut watch);
@@ -184,7 +184,7 @@ async fn follow(watch: &mut Watch) -> (usize, Option<Status>) {
     let (mut seen, mut count) = (None::<Status>, 0);
     while let Some(status) = watch.next().await {
         if let Some(before) = seen {
-            assert!(!before.is_terminal(), "something came after the end");
+            assert!(!before.is_terminal(), "there is a status after the end");
             assert!(status.version() > before.version(), "{before:?}, then {status:?}");
             assert_eq!(epoch(&status), epoch(&before), "that is another task");
         }

@@ -23,6 +23,8 @@ models![
     i4_a_raise_against_the_end,
     i4_a_large_addition_against_the_end,
     i4_a_time_of_progress_against_the_end,
+    i5_the_time_of_a_change_does_not_go_back,
+    i5_the_time_of_the_end_does_not_go_back,
     i4_a_message_against_the_end,
     i4_a_total_against_the_end,
     i4_the_result_is_there_with_the_state,
@@ -285,6 +287,33 @@ fn i4_a_time_of_progress_against_the_end() {
     keeper.join().unwrap();
     let added = adder.join().unwrap();
     assert_eq!((ended.done(), store.get(id).unwrap()), (u64::from(added), ended));
+}
+
+/// Progress is noted at a new time while another handle does something else to the task, which may have begun
+/// at the earlier time: once somebody has seen the new time, it does not go back.
+fn a_time_does_not_go_back(change: fn(&SharedTask)) {
+    let (store, clock) = store(1);
+    let task = running(&store).share();
+    let other = {
+        let task = task.clone();
+        thread::spawn(move || change(&task))
+    };
+    clock.advance(STEP);
+    store.tick();
+    let _may_be_too_late = task.advance(1);
+    let seen = task.status().unwrap().updated_at();
+    other.join().unwrap();
+    assert!(task.status().unwrap().updated_at() >= seen);
+}
+
+/// I5. A message is set while progress is noted at a later time.
+fn i5_the_time_of_a_change_does_not_go_back() {
+    a_time_does_not_go_back(|task| task.set_message("hello").unwrap());
+}
+
+/// I5, I4. A task ends while progress is noted at a later time.
+fn i5_the_time_of_the_end_does_not_go_back() {
+    a_time_does_not_go_back(|task| assert_eq!(task.succeed(()), Ok(Finish::Won)));
 }
 
 /// I4. A message races with the end, and a third thread reads the details: after the end they stay.

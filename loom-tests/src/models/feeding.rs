@@ -1,6 +1,8 @@
 //! The change feed: it loses nothing (I8).
 
-use inflight::{Change, ChangeKind, Changes, Drained, Filter, GoneReason, NewTask, Status, Store, TaskId};
+use inflight::{
+    Change, ChangeKind, Changes, Drained, Filter, GoneReason, NewTask, State, Status, Store, TaskId,
+};
 use loom::thread;
 
 use super::models;
@@ -10,11 +12,18 @@ models![
     i8_a_drain_against_two_transitions,
     i8_a_drain_against_the_end,
     i8_a_drain_against_a_creation,
+    i8_a_task_that_is_ended_while_it_is_created_is_told_as_new_first,
+    i8_a_task_that_is_listed_and_ended_while_it_is_created_is_told_as_new_first,
+    i8_a_task_that_is_removed_while_it_is_created_is_told_as_new_first,
+    i8_a_new_task_that_is_gone_when_it_is_drained_is_told_as_new_later,
     i8_a_drain_against_a_removal,
     i8_a_drain_against_changes_of_two_tasks,
     i8_two_readers_drain,
     i8_a_new_reader_against_a_change,
+    i8_a_new_reader_that_filters_against_a_change,
     i8_a_new_reader_against_a_creation,
+    i8_a_removal_is_told_when_polls_find_nothing,
+    i8_progress_after_a_message_against_a_drain,
     i8_a_new_reader_against_the_end_and_the_removal,
     i8_a_reader_that_leaves_against_a_change,
     i8_a_reader_that_lags_is_told,
@@ -94,6 +103,95 @@ fn i8_a_drain_against_a_creation() {
     let new: Vec<bool> = told.iter().map(|change| change.is_new).collect();
     assert!(matches!(new[..], [true] | [true, false]), "{told:?}");
     assert_eq!(told.last().map(|change| change.status), task.status());
+}
+
+/// An id that its client knows before the task is created.
+const KNOWN: TaskId = TaskId::from_u128(7);
+
+fn create_known(store: &Store) -> inflight::Task {
+    store.create(NewTask::new("known").id(KNOWN)).unwrap()
+}
+
+/// What was told of a task is that it is new, and then that it is not.
+fn is_new_first(told: &[Change]) -> bool {
+    told.iter().map(|change| change.is_new).eq((0..told.len()).map(|nth| nth == 0))
+}
+
+/// I8. A client that knew the id beforehand cancels the task as soon as it can be found: the feed tells of
+/// a new task first.
+fn i8_a_task_that_is_ended_while_it_is_created_is_told_as_new_first() {
+    let (store, _clock) = store(1);
+    let mut changes = store.changes().unwrap();
+    let client = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let _ = store.cancel(KNOWN);
+            let drained = changed(changes.try_drain());
+            (changes, drained)
+        })
+    };
+    let task = create_known(&store);
+    let (mut changes, first) = client.join().unwrap();
+    let told = told_of(KNOWN, &[first, changed(changes.try_drain())]);
+    assert!(is_new_first(&told), "{told:?}");
+    assert_eq!(told.last().map(|change| change.status), task.status());
+}
+
+/// I8. The same of a minted id, which is found on a list.
+fn i8_a_task_that_is_listed_and_ended_while_it_is_created_is_told_as_new_first() {
+    let (store, _clock) = store(1);
+    let mut changes = store.changes().unwrap();
+    let client = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let page = store.list(&Filter::new()).unwrap();
+            let cancelled = page.tasks.first().map(|task| store.cancel(task.status().id()).unwrap());
+            let drained = changed(changes.try_drain());
+            (changes, cancelled, drained)
+        })
+    };
+    let task = create(&store);
+    let (mut changes, cancelled, first) = client.join().unwrap();
+    let told = told_of(task.id(), &[first, changed(changes.try_drain())]);
+    assert!(is_new_first(&told), "{cancelled:?} {told:?}");
+    assert_eq!(told.last().map(|change| change.status), task.status());
+}
+
+/// I8. It is cancelled and removed as soon as it can be found: the feed tells of a new task first, and of
+/// the removal last.
+fn i8_a_task_that_is_removed_while_it_is_created_is_told_as_new_first() {
+    let (store, _clock) = store(1);
+    let mut changes = store.changes().unwrap();
+    let client = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let is_removed = store.cancel(KNOWN).is_ok() && store.remove(KNOWN).is_ok();
+            let drained = changed(changes.try_drain());
+            (changes, is_removed, drained)
+        })
+    };
+    let _task = create_known(&store);
+    let (mut changes, is_removed, first) = client.join().unwrap();
+    let told = told_of(KNOWN, &[first, changed(changes.try_drain())]);
+    assert!(is_new_first(&told), "{told:?}");
+    let is_gone = matches!(told.last().map(|change| change.kind), Some(ChangeKind::Gone(_)));
+    assert_eq!(is_gone, is_removed, "{told:?}");
+}
+
+/// I8. A reader drains while a new task of which it was not told ends and is removed: the first that it is
+/// told of it is that it is new.
+fn i8_a_new_task_that_is_gone_when_it_is_drained_is_told_as_new_later() {
+    let (store, _clock) = store(1);
+    let changes = store.changes().unwrap();
+    let mut task = running(&store);
+    task.succeed(()).unwrap();
+    let reader = drains_twice(changes);
+    let last = store.remove(task.id()).unwrap();
+    let (mut changes, mut drains) = reader.join().unwrap();
+    drains.push(changed(changes.try_drain()));
+    let told = told_of(last.id(), &drains);
+    assert!(is_new_first(&told), "{told:?}");
+    assert!(matches!(told.last().map(|change| change.kind), Some(ChangeKind::Gone(_))), "{told:?}");
 }
 
 /// I8. A reader drains while a task ends and is removed, and its line used again: the removal is told
@@ -178,6 +276,68 @@ fn i8_a_new_reader_against_a_change() {
     let told = told_of(task.id(), &[changed(changes.try_drain())]);
     let newest = told.iter().map(|change| change.status).chain(listed).max_by_key(Status::version);
     assert_eq!(newest, task.status());
+}
+
+/// I8. Somebody subscribes and lists what is blocked while a task is blocked: it is on the list, or the feed tells.
+fn i8_a_new_reader_that_filters_against_a_change() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let reader = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let changes = store.changes().unwrap();
+            let page = store.list(&Filter::new().state(State::Blocked)).unwrap();
+            (changes, page.tasks.len())
+        })
+    };
+    task.block().unwrap();
+    let (mut changes, listed) = reader.join().unwrap();
+    let told = told_of(task.id(), &[changed(changes.try_drain())]);
+    assert!(listed == 1 || told.last().map(|change| change.status) == task.status(), "{told:?}");
+}
+
+/// I8. Somebody is told by the feed that a task is gone: then no poll finds it.
+fn i8_a_removal_is_told_when_polls_find_nothing() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    task.succeed(()).unwrap();
+    let id = task.id();
+    let mut changes = store.changes().unwrap();
+    let reader = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let drained = changed(changes.try_drain());
+            let is_gone = drained.iter().any(|change| matches!(change.kind, ChangeKind::Gone(_)));
+            assert!(!is_gone || store.get(id).is_none(), "{drained:?}");
+        })
+    };
+    let _ = store.remove(id).unwrap();
+    reader.join().unwrap();
+}
+
+/// I8. A worker sets a message and then makes silent progress, since the message has noted the time, while a
+/// reader drains: two ticks later the feed has told of the progress.
+fn i8_progress_after_a_message_against_a_drain() {
+    let (store, clock) = store(1);
+    let task = running(&store).share();
+    let mut changes = store.changes().unwrap();
+    // The keeper lets go of what is quiet.
+    for _ in 0..3 {
+        clock.advance(STEP);
+        store.tick();
+    }
+    clock.advance(STEP);
+    let id = task.id();
+    let worker = thread::spawn(move || {
+        task.set_message("hello").unwrap();
+        task.set_done(1).unwrap();
+        task
+    });
+    let first = changed(changes.try_drain());
+    let task = worker.join().unwrap();
+    (0..2).for_each(|_| store.tick());
+    let told = told_of(id, &[first, changed(changes.try_drain())]);
+    assert_eq!(told.last().map(|change| change.status), task.status());
 }
 
 /// I8. Somebody subscribes and lists while a task is created.

@@ -22,6 +22,7 @@ models![
     i2_a_look_by_handle_against_the_removal,
     i2_details_against_messages,
     i2_poll_against_a_request_to_cancel large,
+    i2_poll_against_the_time_of_a_request_to_cancel,
     i2_poll_while_the_keeper_marks large,
     i5_polls_against_a_whole_life large,
     i5_a_second_poller_sees_nothing_older large,
@@ -354,6 +355,23 @@ fn i2_poll_against_a_request_to_cancel() {
     let after = task.status().unwrap();
     assert!(after.version() >= asked.version() && after.version() >= status.version());
     assert!(task.cancel_requested());
+}
+
+/// I2. A poll races with a request to cancel at a later time: with the request it sees that time.
+fn i2_poll_against_the_time_of_a_request_to_cancel() {
+    let (store, clock) = store(1);
+    let task = running(&store);
+    let (id, before) = (task.id(), task.status().unwrap());
+    clock.advance(STEP);
+    let client = {
+        let store = store.clone();
+        thread::spawn(move || store.cancel(id).unwrap())
+    };
+    let poller = poller(&store, id);
+    let after = client.join().unwrap();
+    let [status] = poller.join().unwrap();
+    assert!(after.cancel_requested() && after.updated_at() == before.updated_at() + STEP);
+    assert!(!status.cancel_requested() || status == after, "{status:?}");
 }
 
 /// I2, I5. A parent's child is marked dirty and cleared while it is polled: the flag is not part of what a

@@ -29,6 +29,7 @@ models![
     i7_an_overflowed_clients_id_that_is_gone_is_gone_for_its_handle,
     i7_two_clients_ids_and_a_place_for_one large,
     i7_a_late_release_against_two_more_uses large,
+    i5_a_clients_id_that_is_used_again_has_greater_versions,
     i11_a_lookup_against_a_removal,
     i11_a_stale_lookup_against_reuse large,
 ];
@@ -509,6 +510,27 @@ fn i7_a_late_release_against_two_more_uses() {
         assert!(store.create(NewTask::new("fourth").id(CLIENTS)).is_err());
     }
     drop(first);
+}
+
+/// I5. Two create tasks with the same client's id, the one for a short while: whichever task comes later has the
+/// greater versions.
+fn i5_a_clients_id_that_is_used_again_has_greater_versions() {
+    let id = TaskId::from_u128(7);
+    let (store, _clock) = store(2);
+    let other = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let mut task = store.create(NewTask::new("short").id(id)).ok()?;
+            task.cancel().unwrap();
+            store.remove(id).ok()
+        })
+    };
+    let staying = store.create(NewTask::new("staying").id(id));
+    let gone = other.join().unwrap();
+    if let (Ok(staying), Some(gone)) = (&staying, gone) {
+        assert!(staying.status().unwrap().version() > gone.version());
+    }
+    assert!(staying.is_ok() || gone.is_some());
 }
 
 /// I11. A lookup races with a removal: it finds the task, or that it is gone, but never that it was never

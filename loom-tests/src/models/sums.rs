@@ -14,11 +14,14 @@ models![
     i12_a_childs_end_against_a_sample,
     i12_a_childs_retry_against_a_sample,
     i12_a_new_child_against_the_end_of_its_parent,
+    i12_a_task_that_is_cancelled_while_it_is_created_is_counted_and_listed,
+    i12_sums_and_counts_are_there_with_the_end,
     i12_two_first_children,
     i9_eviction_against_a_life,
     i9_expiry_against_a_create,
     i9_two_ticks_at_once,
     i9_a_list_against_a_creation_and_a_removal,
+    i9_a_list_by_single_pages_after_two_creations,
     i9_what_was_done_before_the_time_is_seen_with_it,
 ];
 
@@ -143,6 +146,49 @@ fn i12_a_new_child_against_the_end_of_its_parent() {
     assert_eq!(store.counts().total(), store.counts().live() + 1);
 }
 
+/// I12. A client that knew the id beforehand cancels a task as soon as it can be found: by then the task is
+/// counted, in the sums of its parent too, and on lists.
+fn i12_a_task_that_is_cancelled_while_it_is_created_is_counted_and_listed() {
+    let id = TaskId::from_u128(7);
+    let (store, _clock) = store(2);
+    let parent = create(&store);
+    let client = {
+        let (store, parent) = (store.clone(), parent.id());
+        thread::spawn(move || {
+            let is_cancelled = store.cancel(id).is_ok();
+            let page = store.list(&inflight::Filter::new()).unwrap();
+            (is_cancelled, store.counts(), store.children(parent).unwrap(), page.tasks.len())
+        })
+    };
+    let _child = store.create(NewTask::new("child").id(id).parent(parent.id())).unwrap();
+    let (is_cancelled, counts, children, listed) = client.join().unwrap();
+    if is_cancelled {
+        assert_eq!((counts.of(State::Pending), counts.of(State::Cancelled), listed), (1, 1, 2));
+        assert_eq!((children.count(), children.in_state(State::Cancelled)), (1, 1));
+    }
+}
+
+/// I12. Whoever sees that a child has ended sees it in its parent's sums, and in the counts.
+fn i12_sums_and_counts_are_there_with_the_end() {
+    let (store, _clock) = store(2);
+    let parent = create(&store);
+    let mut child = child(&store, parent.id());
+    let id = child.id();
+    let poller = {
+        let (store, parent) = (store.clone(), parent.id());
+        thread::spawn(move || {
+            if store.get(id).unwrap().is_terminal() {
+                let children = store.children(parent).unwrap();
+                assert_eq!((children.in_state(State::Succeeded), children.done()), (1, 3));
+                assert_eq!(store.counts().of(State::Succeeded), 1);
+            }
+        })
+    };
+    child.advance(3).unwrap();
+    child.succeed(()).unwrap();
+    poller.join().unwrap();
+}
+
 /// I12. A parent's first two children are created at once: both count.
 fn i12_two_first_children() {
     let (store, _clock) = store(3);
@@ -224,6 +270,26 @@ fn i9_two_ticks_at_once() {
     keeper.join().unwrap();
     assert_eq!((old.status(), store.counts().total()), (None, 1));
     assert_eq!(task.status().unwrap().state(), State::Succeeded);
+}
+
+/// I9. Two tasks are created at once. Afterwards a list whose pages have one task each has both.
+fn i9_a_list_by_single_pages_after_two_creations() {
+    let (store, _clock) = store(2);
+    let creator = {
+        let store = store.clone();
+        thread::spawn(move || create(&store))
+    };
+    let one = create(&store);
+    let other = creator.join().unwrap();
+    let mut filter = inflight::Filter::new().page_size(1);
+    let mut listed = Vec::new();
+    loop {
+        let page = store.list(&filter).unwrap();
+        listed.extend(page.tasks.iter().map(|task| task.status().id()));
+        let Some(next) = page.next else { break };
+        filter = filter.after(next);
+    }
+    assert!(listed == [one.id(), other.id()] || listed == [other.id(), one.id()], "{listed:?}");
 }
 
 /// I9. A list races with a creation and a removal: the task that is there all the time is on it once.

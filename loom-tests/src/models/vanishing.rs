@@ -16,6 +16,8 @@ models![
     i10_a_dropped_handle_against_its_lease large,
     i10_a_panic_against_a_waiter,
     i10_a_lease_against_a_heartbeat,
+    i10_a_lease_against_a_message,
+    i10_a_lease_and_two_heartbeats,
     i10_a_lease_against_progress,
     i10_a_lease_against_the_end,
     i10_a_lease_against_a_retry,
@@ -134,6 +136,45 @@ fn i10_a_lease_against_a_heartbeat() {
         }
     }
     assert!(!seen.is_terminal() || seen == status, "I4");
+}
+
+/// I10. A lease runs out while its holder sets a message: the message is in time and the task goes on, or
+/// it is refused.
+fn i10_a_lease_against_a_message() {
+    let (store, clock) = store(1);
+    let mut task = leased(&store, &clock);
+    let keeper = ticks(&store);
+    let message = task.set_message("still here");
+    keeper.join().unwrap();
+    let status = task.status().unwrap();
+    match message {
+        Ok(()) => assert_eq!(status.state(), State::Running),
+        Err(why) => {
+            assert_eq!(why, ChangeError::Ended(State::Failed));
+            assert_eq!(status.failure_reason(), Some(FailureReason::Lost));
+        }
+    }
+}
+
+/// I10. Two handles send a heartbeat, one of them at a later time: the lease runs from the later one.
+fn i10_a_lease_and_two_heartbeats() {
+    let (store, clock) = store(1);
+    let mut task = store.create(NewTask::new("leased").lease(2 * STEP)).unwrap();
+    task.start().unwrap();
+    let task = task.share();
+    let other = {
+        let task = task.clone();
+        thread::spawn(move || task.heartbeat().unwrap())
+    };
+    clock.advance(STEP);
+    task.heartbeat().unwrap();
+    other.join().unwrap();
+    clock.advance(STEP);
+    store.tick();
+    assert_eq!(task.status().unwrap().state(), State::Running);
+    clock.advance(STEP);
+    store.tick();
+    assert_eq!(task.status().unwrap().failure_reason(), Some(FailureReason::Lost));
 }
 
 /// I10, I4. A lease runs out while its holder makes progress: what it was told that counts does, and

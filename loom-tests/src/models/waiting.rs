@@ -23,6 +23,10 @@ models![
     i6_two_wait_for_the_end,
     i6_a_wait_against_the_end_and_the_removal,
     i6_a_seat_against_the_end,
+    i6_a_waiter_from_before_against_the_end_and_the_removal,
+    i6_an_end_is_told_before_the_task_can_be_removed,
+    i6_a_removal_is_told_when_polls_find_nothing,
+    i6_progress_after_a_message_against_a_stream,
     i6_a_change_against_a_start,
     i6_a_change_against_two_messages,
     i6_a_waiter_for_cancellation_against_a_request,
@@ -38,6 +42,7 @@ models![
     i6_progress_against_a_new_watcher large,
     i6_progress_against_a_new_watcher_and_its_tick,
     i6_a_new_watcher_against_the_tick_that_lets_go large,
+    i6_progress_against_a_watcher_that_comes_slowly large,
     i6_silent_progress_against_a_tick,
     i6_a_counters_progress_against_a_tick,
     i6_progress_against_the_tick_that_lets_go,
@@ -138,6 +143,96 @@ fn i6_a_seat_against_the_end() {
     let mut waiting = maker.join().unwrap();
     let last = store.remove(id).unwrap();
     assert_eq!(poll(&mut waiting, Waker::noop()), Poll::Ready(Ok(last)));
+}
+
+/// I6. Somebody who has waited since before the end looks while the task ends and is removed: they learn how it
+/// ended, and not that it is gone.
+fn i6_a_waiter_from_before_against_the_end_and_the_removal() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let id = task.id();
+    let waiting = store.wait(id);
+    let waiter = ask(&store, |_| waiting);
+    task.succeed(()).unwrap();
+    let last = store.remove(id).unwrap();
+    assert_eq!(waiter.join().unwrap().outcome(), Ok(last));
+}
+
+/// I6. Somebody waits for the end. Once the task can be removed, as only one that has ended can, the waiter learns
+/// how it ended, and not that it is gone.
+fn i6_an_end_is_told_before_the_task_can_be_removed() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    let id = task.id();
+    let [mut first, mut later] = [(); 2].map(|()| store.wait(id));
+    let worker = thread::spawn(move || {
+        task.succeed(()).unwrap();
+        task
+    });
+    if let Ok(last) = store.remove(id) {
+        assert_eq!(poll(&mut first, Waker::noop()), Poll::Ready(Ok(last)));
+    }
+    let task = worker.join().unwrap();
+    let last = store.remove(id).ok();
+    if let Poll::Ready(learned) = poll(&mut later, Waker::noop()) {
+        assert!(learned.is_ok_and(|learned| last.is_none_or(|last| last == learned)), "{learned:?}");
+    } else {
+        panic!("it was not told");
+    }
+    drop(task);
+}
+
+/// I6. Somebody has seen the last status and waits for another one while the task is removed: once they
+/// are told that it is gone, no poll finds it.
+fn i6_a_removal_is_told_when_polls_find_nothing() {
+    let (store, _clock) = store(1);
+    let mut task = running(&store);
+    task.succeed(()).unwrap();
+    let (id, last) = (task.id(), task.status().unwrap());
+    let mut waiting = store.changed_since(id, last.version());
+    let waiter = {
+        let store = store.clone();
+        thread::spawn(move || match poll(&mut waiting, Waker::noop()) {
+            Poll::Ready(told) => assert_eq!((told.is_err(), store.get(id)), (true, None)),
+            Poll::Pending => {}
+        })
+    };
+    assert_eq!(store.remove(id), Ok(last));
+    waiter.join().unwrap();
+}
+
+/// I6. A worker sets a message and then makes silent progress, since the message has noted the time. A stream
+/// that has told of the message tells of the progress within two ticks.
+fn i6_progress_after_a_message_against_a_stream() {
+    let (store, clock) = store(1);
+    let task = running(&store).share();
+    let mut watch = store.watch(task.id());
+    let first = poll_next(&mut watch, Waker::noop());
+    assert!(matches!(first, Poll::Ready(Some(_))));
+    // The keeper lets go of what is quiet.
+    for _ in 0..3 {
+        clock.advance(STEP);
+        store.tick();
+    }
+    clock.advance(STEP);
+    let worker = thread::spawn(move || {
+        task.set_message("hello").unwrap();
+        task.set_done(1).unwrap();
+        task
+    });
+    let (bell, waker) = Bell::new();
+    let mut done = 0;
+    while let Poll::Ready(status) = poll_next(&mut watch, &waker) {
+        done = status.unwrap().done();
+    }
+    let task = worker.join().unwrap();
+    (0..2).for_each(|_| store.tick());
+    assert!(done == 1 || bell.rang(), "the wake-up was lost");
+    while let Poll::Ready(status) = poll_next(&mut watch, Waker::noop()) {
+        done = status.unwrap().done();
+    }
+    assert_eq!(done, 1);
+    drop(task);
 }
 
 /// I6. A waiter for any change comes while the task is started.
@@ -341,6 +436,34 @@ fn i6_progress_against_a_new_watcher() {
     for waiter in waiters {
         assert!(waiter.outcome().unwrap().version() > seen);
     }
+}
+
+/// I6. Somebody begins to watch while two ticks pass and the worker makes progress, twice in one tick: what was silent
+/// since the watcher registered is told.
+fn i6_progress_against_a_watcher_that_comes_slowly() {
+    let (store, clock) = store(1);
+    let mut task = running(&store);
+    let watcher = {
+        let (store, id) = (store.clone(), task.id());
+        thread::spawn(move || {
+            let (bell, waker) = Bell::new();
+            let (mut watch, mut done) = (store.watch(id), 0);
+            while let Poll::Ready(status) = poll_next(&mut watch, &waker) {
+                done = status.unwrap().done();
+            }
+            (watch, bell, done)
+        })
+    };
+    let tick = || {
+        clock.advance(STEP);
+        store.tick();
+    };
+    (0..2).for_each(|_| tick());
+    task.advance(1).unwrap();
+    task.advance(1).unwrap();
+    let (_watch, bell, done) = watcher.join().unwrap();
+    (0..2).for_each(|_| tick());
+    assert!(done == 2 || bell.rang(), "the wake-up was lost");
 }
 
 /// A thread that begins to wait for a change, and then ticks at once, twice. The pulse moves at the first.

@@ -22,7 +22,7 @@ struct World {
     made: Vec<Task>,
 }
 
-#[expect(clippy::unwrap_used, reason = "a probe that cannot be set up has nothing to say")]
+#[expect(clippy::unwrap_used, reason = "the setup of a probe cannot fail")]
 impl World {
     fn new() -> Self {
         let store = Store::builder()

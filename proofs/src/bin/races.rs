@@ -107,7 +107,7 @@ fn count_alone(task: &mut Task, stage: &Stage) {
     }
 }
 
-#[expect(clippy::unwrap_used, reason = "what cannot be set up cannot be watched")]
+#[expect(clippy::unwrap_used, reason = "the setup cannot fail")]
 fn main() -> ExitCode {
     let seconds = std::env::args().nth(1).map_or(5, |seconds| seconds.parse().unwrap());
     let clock = ManualClock::new();

@@ -125,7 +125,7 @@ pub(super) fn feed_and_list() {
     let early = join(worker);
     let late = join(creator);
     join(ticker);
-    // Progress may come with the second tick after it (`keeper.rs`).
+    // Progress may come with the second tick after it (`engine/upkeep.rs`).
     world.tick();
     world.tick();
     drain(&mut reader, &mut known);

@@ -19,7 +19,7 @@ pub(super) fn own_ids() {
             }
             Err(error) => {
                 assert_eq!(error, CreateError::DuplicateId(OWN));
-                assert!(world.store.get(OWN).is_some(), "in use, and yet not there");
+                assert!(world.store.get(OWN).is_some(), "the id is in use, but has no task");
                 None
             }
         })

@@ -7,7 +7,7 @@ use inflight_server::{Options, ServeOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::service::{LONG, Service, service, service_with};
+use crate::service::{LONG, Service, everybody, service, service_with};
 
 async fn connect(service: &Service) -> TcpStream {
     TcpStream::connect(service.address).await.unwrap()
@@ -181,19 +181,29 @@ async fn connections_over_the_cap_are_503_and_the_others_go_on() {
         assert_eq!(&first, b"HTTP/1.1 200");
         held.push(stream);
     }
-    let mut extra = connect(&service).await;
-    extra.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    extra.shutdown().await.unwrap();
-    let answer = rest(&mut extra).await;
-    assert_eq!(status(&answer), "503");
-    assert!(answer.contains("retry-after: 1") && answer.contains("application/problem+json"), "{answer}");
+    for (request, expected) in [
+        ("GET /v1/counts HTTP/1.1\r\nHost: x\r\n\r\n", "503"),
+        ("POST /v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{\"a\":", "503"),
+        ("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "200"),
+        ("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n", "200"),
+    ] {
+        let mut extra = connect(&service).await;
+        extra.write_all(request.as_bytes()).await.unwrap();
+        extra.shutdown().await.unwrap();
+        let answer = rest(&mut extra).await;
+        assert_eq!(status(&answer), expected, "{request}");
+        if expected == "503" {
+            assert!(answer.contains("retry-after: 1") && answer.contains("problem+json"), "{answer}");
+            assert!(answer.contains("urn:inflight:problem:connections"), "{answer}");
+        }
+    }
     // Those that are in go on, and one that leaves makes room.
     let mut last = held.pop().unwrap();
     last.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     assert!(rest(&mut last).await.contains("HTTP/1.1 200"));
     loop {
         let mut next = connect(&service).await;
-        next.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        next.write_all(b"GET /v1/counts HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
         if status(&rest(&mut next).await) == "200" {
             break; // The place is free only once the service has seen the other one go.
         }
@@ -217,4 +227,60 @@ async fn a_reader_that_does_not_read_holds_up_nobody() {
     while !last.data["statusMessage"].as_str().unwrap().starts_with("299 ") {
         last = events.expect("status").await;
     }
+}
+
+#[tokio::test]
+async fn settings_near_the_end_of_their_types_are_refused_by_name_and_panic_nowhere() {
+    let store = inflight::Store::builder().capacity(16).build().unwrap();
+    let most = Duration::MAX;
+    for (serve, name) in [
+        (ServeOptions { connections: usize::MAX, ..ServeOptions::default() }, "connections"),
+        (ServeOptions { header_timeout: most, ..ServeOptions::default() }, "header_timeout"),
+        (ServeOptions { shutdown_deadline: most, ..ServeOptions::default() }, "shutdown_deadline"),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let router = inflight_server::router(store.clone(), everybody(), Options::default());
+        let served = inflight_server::serve(listener, router, serve, inflight_server::Shutdown::default());
+        let refused = tokio::time::timeout(LONG, served).await.expect("it does not begin").unwrap_err();
+        assert!(refused.to_string().starts_with(name), "{refused}");
+    }
+    let options = Options {
+        poll_interval: (most, most),
+        body_timeout: most,
+        wait_limit: most,
+        event_interval: most,
+        keep_alive: most,
+        idempotency_ttl: most,
+        idempotency_bytes: usize::MAX,
+        busy_at: usize::MAX,
+        event_log: usize::MAX,
+        ..Options::default()
+    };
+    assert!(options.check().is_err());
+    let service = service_with(options, ServeOptions::default(), 16).await;
+    let path = service.create(r#"{"kind":"index"}"#).await;
+    assert_eq!(service.get(&path).await.status, 200);
+}
+
+#[tokio::test]
+async fn one_peer_does_not_take_all_connections() {
+    let serve = ServeOptions { connections: 8, ..ServeOptions::default() };
+    let service = service_with(Options::default(), serve, 16).await;
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        let mut stream = connect(&service).await;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.unwrap();
+        held.push(stream);
+    }
+    // It has three quarters of them, and no more; but it is still told that the service lives.
+    assert_eq!(status(&raw(&service, get("/v1/counts")).await), "503");
+    assert_eq!(status(&raw(&service, get("/healthz")).await), "200");
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(service.address).await.unwrap();
+    other.write_all(get("/v1/counts").as_bytes()).await.unwrap();
+    assert_eq!(status(&rest(&mut other).await), "200", "another peer has its own");
 }

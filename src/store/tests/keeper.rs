@@ -9,6 +9,7 @@ use super::{Bell, TICK, poll, running, store, store_with, tick};
 use crate::model::retention::Retention;
 use crate::model::state::{FailureReason, State};
 use crate::record::new_task::NewTask;
+use crate::store::changes::Drained;
 use crate::task::Task;
 
 #[test]
@@ -148,7 +149,7 @@ fn i7_a_removed_task_holds_no_line_whoever_observed_it() {
         let _ = store.remove(task.id()).unwrap();
         drop(watch);
     }
-    assert!(matches!(changes.try_drain(), crate::Drained::Changes(_)));
+    assert!(matches!(changes.try_drain(), Drained::Changes(_)));
 }
 
 #[test]
@@ -187,4 +188,22 @@ fn i9_the_lists_give_back_the_room_that_they_had_at_a_peak() {
     let after = store.engine.upkeep.sizes();
     assert_eq!((after.active, after.dirty, after.dues), (0, 0, 10));
     assert!(after.room < 16 * 1024, "{after:?}");
+}
+
+#[test]
+fn i8_a_look_at_all_lines_goes_on_in_the_next_slice() {
+    const TASKS: usize = 70_000;
+    let (store, _) = store_with(TASKS, Retention::forever());
+    let mut tasks: Vec<Task> = (0..TASKS).map(|_| running(&store)).collect();
+    let last = tasks.last_mut().unwrap();
+    last.advance(1).unwrap();
+    let mut changes = store.changes().unwrap();
+    last.advance(1).unwrap();
+    assert!(store.engine.slice(true));
+    assert!(store.engine.upkeep.sizes().active < TASKS, "not all lines have been looked at");
+    store.tick();
+    assert_eq!(store.engine.upkeep.sizes().active, TASKS);
+    let Drained::Changes(told) = changes.try_drain() else { panic!("it did not fall behind") };
+    let told: Vec<_> = told.iter().map(|change| (change.status.id(), change.status.done())).collect();
+    assert_eq!(told, [(last.id(), 2)], "silent progress, and no more");
 }

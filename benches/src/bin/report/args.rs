@@ -6,23 +6,23 @@ use std::path::PathBuf;
 pub(crate) const GROUPS: [&str; 7] = ["poll", "update", "lifecycle", "waiting", "feed", "tails", "memory"];
 
 pub(crate) const USAGE: &str = "\
-report: measures inflight beside its peers, and writes JSON, Markdown and plots.
+report: measures inflight and its peers, and writes JSON, Markdown and plots.
 
     report [--quick | --smoke] [--only GROUP,…] [--resume] [--render]
            [--json FILE] [--markdown FILE] [--plots DIR]
 
     --quick      smaller sizes and shorter timings: about a minute instead of about twelve
-    --smoke      as small as can be: whether it runs at all; its figures mean nothing
+    --smoke      the smallest sizes: a test that it runs; its figures are meaningless
     --only       only these groups, of: poll update lifecycle waiting feed tails memory;
-                 what the JSON has of the others stays
-    --resume     leaves out the groups that the JSON has already
-    --render     measures nothing: targets, Markdown and plots anew from the JSON
-    --json       where the results go, and come from; report.json if nothing is said
-    --markdown   where the tables go; beside the JSON if nothing is said. Of a file that has the lines
-                 `<!-- report: begin -->` and `<!-- report: end -->` only what is between is replaced
-    --plots      where the plots go; beside the JSON if nothing is said
+                 the results of the other groups stay in the JSON
+    --resume     skips the groups that are already in the JSON
+    --render     measures nothing; writes targets, Markdown and plots again from the JSON
+    --json       the file of the results, read and written; by default report.json
+    --markdown   the file of the tables; by default next to the JSON. If it has the lines
+                 `<!-- report: begin -->` and `<!-- report: end -->`, only the text between them is replaced
+    --plots      the directory of the plots; by default next to the JSON
 
-The exit status is 1 if a check failed while it was measured, and 2 for a wrong argument.
+The exit status is 1 if a check failed during a measurement, and 2 for a wrong argument.
 ";
 
 /// How thorough a run is.

@@ -93,8 +93,8 @@ fn runs(results: &Results, out: &mut String) {
         );
     }
     out.push_str(
-        "\nThreads are not pinned. Times are medians; the spread is the greatest less the least repeat, as a \
-         part of the median.\n\n",
+        "\nThreads are not pinned. Times are medians; the spread is the greatest minus the least repeat, as \
+         a fraction of the median.\n\n",
     );
 }
 

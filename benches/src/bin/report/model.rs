@@ -49,8 +49,8 @@ pub(crate) fn write(results: &Results, out: &mut String) {
 fn by_tasks(results: &Results, subjects: &[&str], out: &mut String) {
     out.push_str(
         "### Model: cost by tasks\n\nOne thread, uniform: ns per poll = base + lines × (ns of a bare line at \
-         the same size). *base* is what the instructions cost, *lines* is how many cache misses' worth of \
-         time a poll takes.\n\n| subject | base, ns | lines | greatest error | sizes |\n| --- | ---: | ---: | ---: | ---: |\n",
+         the same size). *base* is the cost of the instructions, *lines* is the rest of a poll's time, in \
+         cache misses.\n\n| subject | base, ns | lines | greatest error | sizes |\n| --- | ---: | ---: | ---: | ---: |\n",
     );
     let rows = |subject: &str| {
         let is_here = |row: &&Row| row.threads == 1 && row.subject == subject;
@@ -77,12 +77,11 @@ fn by_tasks(results: &Results, subjects: &[&str], out: &mut String) {
 /// The rate of polls by two threads, as a multiple of the rate by one.
 fn by_cores(results: &Results, subjects: &[&str], out: &mut String) {
     out.push_str(
-        "### Model: cost by cores\n\nPolls per second of the most threads over those of one. A subject whose \
-         polls write nothing that is shared gains what the machine gives (the bare line's column says how \
-         much that is); with *n* cores its polls per second are *n* over its time, until the memory's \
-         bandwidth ends it. A subject whose polls change a shared word takes turns: its polls per second \
-         are at most one over the time that the word takes from core to core, however many cores there \
-         are.\n\n",
+        "### Model: cost by cores\n\nPolls per second of the most threads divided by those of one. A \
+         subject whose polls write no shared memory scales as the machine does (see the bare line); with *n* \
+         cores its polls per second are *n* divided by its time, up to the limit of the memory's bandwidth. \
+         The polls of a subject that change a shared word take turns: there are at most as many per second \
+         as the word can move from core to core, however many cores there are.\n\n",
     );
     let scenarios = [("poll, hot", 1000), ("poll, uniform", 1000), ("poll, uniform", 1_000_000)];
     let _ = writeln!(

@@ -119,18 +119,18 @@ impl Results {
                 Bound::AtLeast(3.0),
                 "×",
                 self.speedups("inflight", &MAPS, is_read),
-                "Where all tasks fit in the nearest cache a map's poll costs little more than hashing and one \
-                 probe, and nothing is left to save but instructions. Next: a poll that reads and checks only what \
-                 the caller asks for, say state and progress.",
+                "If all tasks fit in the nearest cache, a map's poll costs little more than hashing and one \
+                 probe, so only instructions can be saved. Next: a poll that reads and checks only the \
+                 fields that the caller asks for, for example state and progress.",
             ),
             verdict(
                 "poll by minted id, beside idr-ebr and sharded-slab",
                 Bound::AtLeast(2.0),
                 "×",
                 self.speedups("inflight", &SLABS, is_read),
-                "The slabs find their line as directly; what they pay for is the guard. With the guard taken \
-                 once for many polls, and all tasks in the nearest cache, little of that is left. Next: as \
-                 above.",
+                "The slabs find their line as directly; their extra cost is the guard. If it is taken once \
+                 for many polls, and all tasks are in the nearest cache, little of this cost is left. Next: \
+                 as above.",
             ),
             verdict(
                 "poll by minted id, beside Mutex<HashMap>",
@@ -145,9 +145,9 @@ impl Results {
                 Bound::AtMost(1.5),
                 "×",
                 self.over("inflight", &LINE, large),
-                "The bare line is three loads; a poll checks whose line it is, reads all fields, and looks at the \
-                 word again. With more instructions to a poll fewer of their cache misses overlap. Huge pages \
-                 were tried and brought next to nothing (DESIGN.md). Next: as in the first row.",
+                "The bare line is three loads; a poll checks the line's tenant, reads all fields, and reads \
+                 the word again. With more instructions per poll, fewer cache misses overlap. Huge pages \
+                 were tried, almost without effect (DESIGN.md). Next: as in the first row.",
             ),
             verdict(
                 "poll of a hot task, 2 readers and a writer, beside the fastest peer",
@@ -155,7 +155,7 @@ impl Results {
                 "×",
                 self.speedups("inflight", &[&MAPS[..], &SLABS, &MUTEX].concat(), hot),
                 "Peers that are pinned or guarded once share no line that readers write, either; with one \
-                 task, all they do is hash and probe. Next: as in the first row.",
+                 task, they only hash and probe. Next: as in the first row.",
             ),
         ]
     }
@@ -169,25 +169,25 @@ impl Results {
                 Bound::AtLeast(1.0),
                 "×",
                 self.speedups("inflight, client's UUID", &["DashMap"], is_read),
-                "One poll takes more instructions than a look-up in a map that is there and then (a name, a line \
-                 and whose it is are checked), so that fewer of their cache misses overlap. It takes no lock, and \
-                 is ahead where threads share a shard. Next: fewer instructions between the name and the line.",
+                "One poll takes more instructions than a look-up in a map, since it checks the alias, the \
+                 line and its tenant, so fewer cache misses overlap. It takes no lock, and is faster if \
+                 threads share a shard. Next: fewer instructions between the alias and the line.",
             ),
             verdict(
                 "poll by handle, over a bare line",
                 Bound::AtMost(1.3),
                 "×",
                 self.over("inflight, by handle", &LINE, held),
-                "The handle has the line's place, but the whole line is read and checked, where the bare line is \
-                 three loads. Next: as in the first row.",
+                "The handle has the line's address, but the whole line is read and checked, while the bare \
+                 line is three loads. Next: as in the first row.",
             ),
             verdict(
                 "get_many of 100 ids at 1 M tasks, over 100 polls",
                 Bound::AtMost(0.6),
                 "×",
                 self.over("inflight, get_many of 100", &["inflight, 100 polls"], page),
-                "Single polls in a loop are independent of each other, too, and the processor overlaps their \
-                 misses as far as its window goes. Next: a first pass over more ids at a time.",
+                "Single polls in a loop are independent of each other, too, and the processor overlaps as \
+                 many of their misses as its window holds. Next: a first pass over more ids at a time.",
             ),
         ]
     }
@@ -195,9 +195,9 @@ impl Results {
     fn writes(&self) -> Vec<Verdict> {
         let own = |row: &Row| row.scenario == "advance, own task" && row.threads == 1;
         let shared = |row: &Row| row.scenario == "advance, one task" && row.threads == 2;
-        let why = "The handle keeps the count in memory, where one call stores what the next one loads; in a loop \
-                   that is what a step takes. `Task::counter` keeps it in a register: see its row. Next: a smaller \
-                   handle, that the compiler can keep in registers.";
+        let why = "The handle keeps the count in memory: each call loads what the last one stored, and in a \
+                   loop this is the time of a step. `Task::counter` keeps it in a register: see its row. \
+                   Next: a smaller handle that the compiler can keep in registers.";
         vec![
             verdict("Task::advance", Bound::AtMost(1.0), " ns", self.ns("inflight, Task", own), why),
             verdict(
@@ -219,8 +219,8 @@ impl Results {
                 Bound::AtMost(1.1),
                 "×",
                 self.over("inflight, SharedTask", &["fetch_add"], shared),
-                "Two cores exchange a line, and the spread is that of the exchange. Beside the addition there are \
-                 two loads, of the tick and of the clone's own note of it.",
+                "Two cores exchange a line, and the spread is that of the exchange. Besides the addition \
+                 there are two loads: of the tick, and of the clone's own copy of it.",
             ),
             verdict(
                 "Task::advance with a watcher, over one without",
@@ -250,42 +250,42 @@ impl Results {
                 Bound::AtMost(1.3),
                 "×",
                 self.over("inflight", &["DashMap"], create),
-                "A create also takes a line, makes an id, fills the line, counts the task, puts it on the roster, \
-                 and makes a handle: ten atomic exchanges, where the peer has three. Next: counters that a thread \
-                 has to itself, and serial numbers drawn by the dozen.",
+                "A creation also takes a line, mints an id, fills the line, counts the task, adds it to the \
+                 roster, and creates a handle: ten atomic exchanges, while the peer has three. Next: \
+                 counters per thread, and serial numbers drawn in batches.",
             ),
             verdict(
                 "churn, beside the best map peer that looks its tasks up",
                 Bound::AtLeast(1.5),
                 "×",
                 self.speedups("inflight", &[&MAPS[..], &MUTEX].concat(), churn),
-                "Ten updates cost a map peer ten look-ups, but its create and its finish are bare. Here each life \
-                 is in a DashMap as well, and on the roster, counted by state, and told to the keeper. Next: as for \
-                 create.",
+                "Ten updates cost a map peer ten look-ups, but its creation and its end do nothing else. \
+                 Here each task is in a DashMap as well, and on the roster, counted by state, and passed to \
+                 the keeper. Next: as for create.",
             ),
             verdict(
                 "expiry per due task, 1 M live tasks over 10 k",
                 Bound::AtMost(2.0),
                 "×",
                 flat.into_iter().collect(),
-                "Nothing is walked, but the line, the map's entry and the record of a due task miss the caches one \
-                 after the other. Next: look-ups of a batch that overlap.",
+                "No list is scanned, but the line, the map's entry and the record of a due task miss the \
+                 caches one after the other. Next: look-ups of a batch that overlap.",
             ),
             verdict(
                 "memory per task without strings",
                 Bound::AtMost(256.0),
                 " B",
                 memory,
-                "The task itself keeps within it; what exceeds it is the handle that its worker holds. Next: a \
-                 smaller record.",
+                "The task itself is within the target; its worker's handle exceeds it. Next: a smaller \
+                 record.",
             ),
             verdict(
                 "poll's p99.9 while a million tasks expire, over its p99.9 in steady work",
                 Bound::AtMost(1.5),
                 "×",
                 self.mass_expiry(),
-                "The expiry takes its share of the memory's bandwidth and of the caches. Next: expire in \
-                 smaller bites per tick.",
+                "The expiry takes a part of the memory's bandwidth and of the caches. Next: smaller batches \
+                 per tick.",
             ),
         ]
     }
@@ -316,9 +316,9 @@ impl Results {
                 Bound::AtMost(1.2),
                 "×",
                 self.over("inflight", &channel, woken),
-                "The transition itself does more than a store into a channel: it freezes the count, keeps the \
-                 result, counts by state, and hands the task to the keeper. Next: fewer of those under the \
-                 record's lock.",
+                "The transition itself does more than a store into a channel: it freezes the count, keeps \
+                 the result, counts by state, and passes the task to the keeper. Next: fewer of these steps \
+                 under the record's lock.",
             ),
             verdict(
                 "the same across threads, under a runtime",
@@ -332,15 +332,15 @@ impl Results {
                 Bound::AtMost(2.0),
                 "×",
                 per_change(&drains, false),
-                "A part of a drain does not depend on what has changed: each lane is looked at. Next: a mark \
-                 for lanes with changes.",
+                "A part of a drain does not depend on the changes: it reads each lane. Next: a flag for \
+                 lanes with changes.",
             ),
             verdict(
                 "drain of many changed, per changed task, over one of few: proportional, but for the caches",
                 Bound::AtMost(4.0),
                 "×",
                 per_change(&drains, true),
-                "A hundred thousand entries and lines do not fit the caches that a thousand fit. Next: take \
+                "A thousand entries and lines fit into the caches, a hundred thousand do not. Next: take \
                  entries out in the order of their lines.",
             ),
             verdict(
@@ -348,9 +348,9 @@ impl Results {
                 Bound::AtMost(2.0),
                 "×",
                 per_change(&ticks, false),
-                "A tick at which nothing has changed costs next to nothing, as the table shows, so it is not those \
-                 who merely watch: it is that the few are further apart than the many. Next: a first pass over \
-                 the lines and records of a chunk, as in `get_many`, so that their misses overlap.",
+                "A tick without changes costs almost nothing, as the table shows, so quiet watchers are not \
+                 the cause: a few changed tasks are further apart than many. Next: a first pass over the \
+                 lines and records of a chunk, as in `get_many`, so that their misses overlap.",
             ),
         ]
     }

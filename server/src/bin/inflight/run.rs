@@ -49,27 +49,8 @@ async fn run(settings: &Settings, secrets: Secrets) -> Result<(), Failure> {
     let (tokens, tls) = (secrets.tokens().cloned(), secrets.tls().cloned());
     let has_tokens = tokens.is_some();
     let access = tokens.map_or_else(Access::open_on_loopback, Access::tokens);
-    let options = Options {
-        allowed_hosts: settings.allowed_hosts.clone(),
-        tenant_label: settings.tenant_label.clone(),
-        public_url: settings.public_url.clone(),
-        quota: settings.quota(),
-        total: settings.total(),
-        body_limit: settings.body_limit,
-        body_timeout: settings.body_timeout.0,
-        wait_limit: settings.wait_limit.0,
-        keep_alive: settings.keep_alive.0,
-        event_interval: settings.event_interval.0,
-        shutdown: shutdown.clone(),
-        metrics: Some(metrics),
-        ..Options::default()
-    };
-    let serve_options = ServeOptions {
-        header_timeout: settings.header_timeout.0,
-        connections: settings.connections,
-        shutdown_deadline: settings.shutdown_deadline.0,
-        tls,
-    };
+    let options = Options { shutdown: shutdown.clone(), metrics: Some(metrics), ..settings.options() };
+    let serve_options = ServeOptions { tls, ..settings.serve_options() };
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.map_err(|error| format!("{} cannot be listened on: {error}", settings.listen))?;
     let mut terminate = signal(SignalKind::terminate())?;

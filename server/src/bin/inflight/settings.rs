@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use inflight_server::{PublicUrl, Quota};
+use inflight_server::{Options, PublicUrl, Quota, ServeOptions};
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -56,8 +56,8 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let options = inflight_server::Options::default();
-        let serve = inflight_server::ServeOptions::default();
+        let options = Options::default();
+        let serve = ServeOptions::default();
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7117)),
             demo: None,
@@ -94,9 +94,6 @@ impl Default for Settings {
     }
 }
 
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
-
 /// Ten years.
 const LONGEST_KEPT: Duration = Duration::from_secs(87_600 * 3600);
 
@@ -131,31 +128,22 @@ impl Settings {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err("tls_cert and tls_key are needed together".into());
         }
-        let tick = Duration::from_millis(1);
-        for (name, Span(span), least, most) in [
-            ("header_timeout", self.header_timeout, tick, HOUR),
-            ("body_timeout", self.body_timeout, tick, HOUR),
-            ("keep_alive", self.keep_alive, tick, HOUR),
-            ("wait_limit", self.wait_limit, Duration::ZERO, HOUR),
-            ("event_interval", self.event_interval, Duration::ZERO, 60 * SECOND),
-            ("shutdown_deadline", self.shutdown_deadline, Duration::ZERO, HOUR),
-            ("keep_succeeded", self.keep_succeeded, Duration::ZERO, LONGEST_KEPT),
-            ("keep_failed", self.keep_failed, Duration::ZERO, LONGEST_KEPT),
-            ("keep_cancelled", self.keep_cancelled, Duration::ZERO, LONGEST_KEPT),
+        self.options().check()?;
+        self.serve_options().check()?;
+        for (name, Span(span)) in [
+            ("keep_succeeded", self.keep_succeeded),
+            ("keep_failed", self.keep_failed),
+            ("keep_cancelled", self.keep_cancelled),
         ] {
-            let (value, least, most) = (Span(span), Span(least), Span(most));
-            if !(least.0..=most.0).contains(&span) {
-                return Err(format!("{name} is {value}, which is not from {least} to {most}").into());
+            if span > LONGEST_KEPT {
+                return Err(
+                    format!("{name} is {}; it can be from 0s to {}", Span(span), Span(LONGEST_KEPT)).into()
+                );
             }
         }
-        for (name, value, most) in [
-            ("capacity", self.capacity, inflight::MAX_CAPACITY),
-            ("connections", self.connections, 1 << 20),
-            ("body_limit", self.body_limit, 1 << 30),
-        ] {
-            if !(1..=most).contains(&value) {
-                return Err(format!("{name} is {value}, which is not from 1 to {most}").into());
-            }
+        if !(1..=inflight::MAX_CAPACITY).contains(&self.capacity) {
+            let (value, most) = (self.capacity, inflight::MAX_CAPACITY);
+            return Err(format!("capacity is {value}; it can be from 1 to {most}").into());
         }
         if let Some((name, _)) = self.quotas().into_iter().find(|(_, value)| *value == Some(0)) {
             return Err(format!("{name} is 0, which would let nobody do anything").into());
@@ -175,8 +163,35 @@ impl Settings {
         Ok(())
     }
 
+    /// What the router is to do, as far as settings say it.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            tenant_label: self.tenant_label.clone(),
+            allowed_hosts: self.allowed_hosts.clone(),
+            public_url: self.public_url.clone(),
+            quota: self.quota(),
+            total: self.total(),
+            body_limit: self.body_limit,
+            body_timeout: self.body_timeout.0,
+            wait_limit: self.wait_limit.0,
+            keep_alive: self.keep_alive.0,
+            event_interval: self.event_interval.0,
+            ..Options::default()
+        }
+    }
+
+    /// How connections are to be served, as far as settings say it.
+    pub(crate) fn serve_options(&self) -> ServeOptions {
+        ServeOptions {
+            header_timeout: self.header_timeout.0,
+            connections: self.connections,
+            shutdown_deadline: self.shutdown_deadline.0,
+            ..ServeOptions::default()
+        }
+    }
+
     /// How much each caller may use.
-    pub(crate) fn quota(&self) -> Quota {
+    fn quota(&self) -> Quota {
         Quota {
             tasks: self.quota_tasks,
             payload_bytes: self.quota_payload_bytes,
@@ -187,7 +202,7 @@ impl Settings {
     }
 
     /// How much all may use together, beside what the capacity and the number of connections bound.
-    pub(crate) fn total(&self) -> Quota {
+    fn total(&self) -> Quota {
         Quota {
             payload_bytes: self.total_payload_bytes,
             streams: self.total_streams,

@@ -9,13 +9,13 @@ use crate::quota::{Charge, Limit, Quotas};
 
 /// Goes with each request. Clones are the same.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer {
+pub(crate) struct Connection {
     pub(crate) address: SocketAddr,
     /// One for each caller, until the connection ends.
     charges: Arc<Mutex<Vec<Charge>>>,
 }
 
-impl Peer {
+impl Connection {
     pub(crate) fn new(address: SocketAddr) -> Self {
         Self { address, charges: Arc::default() }
     }
