@@ -13,8 +13,13 @@ use inflight::{
 use crate::call::{Call, Change, Ending, NewCall, Reply};
 use crate::drive::{Client, Features, Target};
 
-/// How long ended tasks are kept, and how long a lease is: less than [`Plan::span`](crate::Plan::span).
-const SPAN: Duration = Duration::from_secs(60);
+/// How long a lease is.
+const LEASE: Duration = Duration::from_secs(60);
+/// How long ended tasks are kept: longer than a lease, less than the span by which time passes.
+const KEPT: Duration = Duration::from_secs(100);
+/// What is added to a span that passes: progress counts as made until the next tick, so the lease of a task that
+/// made some runs out at the tick after that. What ends at the first of the two ticks is kept at the second.
+const REST: Duration = Duration::from_secs(80);
 
 /// A store with a clock that is set by hand, and a small capacity, so that its lines are often used again.
 #[derive(Debug)]
@@ -31,7 +36,7 @@ impl Local {
     #[must_use]
     pub fn new() -> Self {
         let clock = ManualClock::new();
-        let retention = Retention::forever().succeeded_for(SPAN).failed_for(SPAN).cancelled_for(SPAN);
+        let retention = Retention::forever().succeeded_for(KEPT).failed_for(KEPT).cancelled_for(KEPT);
         let store = Store::builder()
             .capacity(8)
             .clock(clock.clone())
@@ -52,8 +57,10 @@ impl Local {
     }
 
     fn pass(&self, span: Duration) {
-        self.clock.advance(span);
-        self.store.tick();
+        for span in [span, REST] {
+            self.clock.advance(span);
+            self.store.tick();
+        }
         if let Some(feed) = &mut *guard(&self.feed) {
             drop(feed.try_drain());
         }
@@ -81,7 +88,7 @@ impl Target for Local {
 
     fn clear(&self) {
         guard(&self.shared).clear();
-        self.pass(2 * SPAN);
+        self.pass(2 * KEPT);
     }
 }
 
@@ -148,7 +155,7 @@ impl Worker<'_> {
             task = task.total(total);
         }
         if new.leased {
-            task = task.lease(SPAN);
+            task = task.lease(LEASE);
         }
         match self.local.store.create(task) {
             Ok(task) => {

@@ -6,11 +6,12 @@
 //!
 //! 1. the keeper's lists;
 //! 2. the lock of one record: no thread holds two;
-//! 3. one of: a shard of the registry, a stripe of the roster, a lane of the feed or its list of sleeping
-//!    readers, the wait list of the record, an inbox of the keeper;
-//! 4. a free list of the table.
+//! 3. what the keeper shares with new readers of the feed (`upkeep.rs`);
+//! 4. one of: a shard of the registry or a stripe of its aliases, a stripe of the roster, a lane of the feed or its
+//!    list of sleeping readers, the wait list of the record, an inbox of the keeper;
+//! 5. a free list of the table.
 //!
-//! A thread that holds a lock takes only those with a greater number. What is called under a lock of the third
+//! A thread that holds a lock takes only those with a greater number. What is called under a lock of the fourth
 //! kind looks at lines only: whether an alias is over, or which entries of the roster are swept out.
 
 mod due;

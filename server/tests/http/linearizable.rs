@@ -10,8 +10,13 @@ use inflight_histories::{Call, Change, Client, Ending, Features, NewCall, Plan, 
 use inflight_server::{Access, Options, ServeOptions, Shutdown};
 use serde_json::{Value, json};
 
-/// What is kept of a task that has ended, and how long a lease is: less than a plan's span.
-const SPAN: Duration = Duration::from_secs(60);
+/// How long a lease is.
+const LEASE: Duration = Duration::from_secs(60);
+/// How long ended tasks are kept: longer than a lease, less than the span by which time passes.
+const KEPT: Duration = Duration::from_secs(100);
+/// What is added to a span that passes: progress counts as made until the next tick, so the lease of a task that
+/// made some runs out at the tick after that. What ends at the first of the two ticks is kept at the second.
+const REST: Duration = Duration::from_secs(80);
 
 /// The service, on a runtime of its own; the clients are threads with a connection each.
 struct Http {
@@ -24,7 +29,7 @@ struct Http {
 impl Http {
     fn new() -> Self {
         let clock = ManualClock::new();
-        let retention = Retention::forever().succeeded_for(SPAN).failed_for(SPAN).cancelled_for(SPAN);
+        let retention = Retention::forever().succeeded_for(KEPT).failed_for(KEPT).cancelled_for(KEPT);
         let builder = Store::builder().capacity(64).clock(clock.clone()).keeper(KeeperMode::Manual);
         let store = builder.retain(retention).build().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -45,8 +50,10 @@ impl Http {
     }
 
     fn pass(&self, span: Duration) {
-        self.clock.advance(span);
-        self.store.tick();
+        for span in [span, REST] {
+            self.clock.advance(span);
+            self.store.tick();
+        }
     }
 }
 
@@ -68,7 +75,7 @@ impl Target for Http {
             let path = format!("/v1/tasks/{}:cancel", task["taskId"].as_str().unwrap());
             caller.ask("POST", &path, Some(json!({"confirm":true})));
         }
-        self.pass(2 * SPAN);
+        self.pass(2 * KEPT);
     }
 }
 
@@ -137,7 +144,7 @@ impl Caller<'_> {
             body["progress"]["total"] = total.into();
         }
         if new.leased {
-            body["leaseMs"] = (SPAN.as_millis() as u64).into();
+            body["leaseMs"] = (LEASE.as_millis() as u64).into();
         }
         match self.ask("POST", "/v1/tasks", Some(body)) {
             (202, task) => Reply::Created(task["taskId"].as_str().unwrap().parse().unwrap()),

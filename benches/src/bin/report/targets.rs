@@ -171,7 +171,7 @@ impl Results {
                 self.speedups("inflight, client's UUID", &["DashMap"], is_read),
                 "One poll takes more instructions than a look-up in a map, since it checks the alias, the \
                  line and its tenant, so fewer cache misses overlap. It takes no lock, and is faster if \
-                 threads share a shard. Next: fewer instructions between the alias and the line.",
+                 threads share a shard. Next: fewer instructions between the bucket and the line.",
             ),
             verdict(
                 "poll by handle, over a bare line",
