@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use inflight::{FailureReason, KeeperMode, ManualClock, NewTask, Payload, Store, Task, TaskId};
-use inflight_server::{Options, ServeOptions, Shutdown, router, serve};
+use inflight_server::{Access, Options, ServeOptions, Shutdown, router, serve};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -23,16 +23,22 @@ impl Service {
     /// Serves `store` on a free port.
     pub async fn start(store: Store, options: Options) -> Self {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self::start_at(nowhere, store, options).await
+        Self::start_at(nowhere, store, Access::open_on_loopback(), options).await
+    }
+
+    /// Serves `store` on a free port, for those who may.
+    pub async fn start_for(store: Store, access: Access) -> Self {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_at(nowhere, store, access, Options::default()).await
     }
 
     /// Serves `store` at `address`.
-    pub async fn start_at(address: SocketAddr, store: Store, options: Options) -> Self {
+    pub async fn start_at(address: SocketAddr, store: Store, access: Access, options: Options) -> Self {
         let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let shutdown = Shutdown::default();
         let options = Options { shutdown: shutdown.clone(), ..options };
-        let (app, ending) = (router(store.clone(), options), shutdown.clone());
+        let (app, ending) = (router(store.clone(), access, options), shutdown.clone());
         let serving = tokio::spawn(async move {
             let _ = serve(listener, app, ServeOptions::default(), ending).await;
         });

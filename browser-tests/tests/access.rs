@@ -3,7 +3,7 @@
 
 use inflight::{NewTask, State, Store};
 use inflight_browser_tests::{Browser, Look, Service};
-use inflight_server::{Options, Tokens};
+use inflight_server::{Access, Tokens};
 use serde_json::json;
 
 const READER: &str = "reader-token-0123456789";
@@ -11,9 +11,9 @@ const WRITER: &str = "writer-token-0123456789";
 
 async fn service() -> Service {
     let tokens = format!("dash read,list - {READER}\nops read,list,write - {WRITER}");
-    let tokens = Some(Tokens::parse(&tokens).expect("good tokens"));
+    let access = Access::tokens(Tokens::parse(&tokens).expect("good tokens"));
     let store = Store::builder().capacity(1 << 8).build().expect("a store");
-    Service::start(store, Options { tokens, ..Options::default() }).await
+    Service::start_for(store, access).await
 }
 
 async fn give(browser: &Browser, token: &str) {

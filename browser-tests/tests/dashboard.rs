@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use inflight::{FailureReason, NewTask, Payload, State, Store, TaskId};
 use inflight_browser_tests::{Browser, Look, Scene, Service};
-use inflight_server::Options;
+use inflight_server::{Access, Options};
 use serde_json::{Value, json};
 
 /// Keys, as WebDriver names them.
@@ -351,7 +351,7 @@ async fn a_service_that_comes_back_is_found_again() {
     let address = service.address;
     service.stop().await;
     browser.until("document.querySelector('#link').dataset.state === 'lost'").await;
-    let service = Service::start_at(address, store(), Options::default()).await;
+    let service = Service::start_at(address, store(), Access::open_on_loopback(), Options::default()).await;
     let _new = service.store.create(NewTask::new("after")).expect("the store is not full");
     browser.until("document.querySelector('#link').dataset.state === 'live'").await;
     until_kinds(&browser, "after").await;

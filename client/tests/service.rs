@@ -7,20 +7,21 @@ use inflight_client::{
     Client, Details, Event, FailureReason, Filter, Finished, GoneReason, Json, NewTask, Standing, State,
     TaskId, WorkerOptions,
 };
-use inflight_server::{Options, ServeOptions, Shutdown, Tokens, router, serve};
+use inflight_server::{Access, Options, ServeOptions, Shutdown, Tokens, router, serve};
 use serde_json::json;
 use tokio::net::TcpListener;
 
 /// Serves `store`; gives a client of it.
 async fn service(store: &Store, options: Options) -> Client {
-    Client::new(serving(store, options).await).expect("a good address")
+    let base = serving(store, Access::open_on_loopback(), options).await;
+    Client::new(base).expect("a good address")
 }
 
 /// Serves `store`; gives the address.
-async fn serving(store: &Store, options: Options) -> String {
+async fn serving(store: &Store, access: Access, options: Options) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let base = format!("http://{}", listener.local_addr().expect("bound"));
-    let app = router(store.clone(), options);
+    let app = router(store.clone(), access, options);
     tokio::spawn(async move {
         let _ = serve(listener, app, ServeOptions::default(), Shutdown::default()).await;
     });
@@ -304,9 +305,9 @@ async fn a_request_to_cancel_reaches_the_worker_and_it_agrees() {
 #[tokio::test]
 async fn tokens_decide_who_may() {
     let tokens = "ci read,write acme aaaaaaaaaaaaaaaa\nlook list - bbbbbbbbbbbbbbbb";
-    let options = Options { tokens: Some(Tokens::parse(tokens).expect("good")), ..Options::default() };
+    let access = Access::tokens(Tokens::parse(tokens).expect("good"));
     let store = store();
-    let base = serving(&store, options).await;
+    let base = serving(&store, access, Options::default()).await;
     let open = Client::new(base.as_str()).expect("a good address");
     assert!(open.counts().await.expect_err("no token").is_unauthorized());
     let with = |token: &str| Client::builder(base.as_str()).token(token).build().expect("good");
@@ -351,7 +352,7 @@ fn ended(store: &Store, result: String) -> TaskId {
 #[tokio::test]
 async fn what_is_more_than_one_answer_is_read_in_several() {
     let store = store();
-    let base = serving(&store, Options::default()).await;
+    let base = serving(&store, Access::open_on_loopback(), Options::default()).await;
     let client = Client::builder(base).max_body(100_000).build().expect("good");
     let mut ids: Vec<TaskId> = (0..7).map(|_| ended(&store, "x".repeat(40_000))).collect();
     let listed = async || {

@@ -2,7 +2,7 @@
 
 use inflight::Store;
 use inflight_client::{Client, NewTask, State};
-use inflight_server::{Options, ServeOptions, Shutdown, Tls, router, serve};
+use inflight_server::{Access, Options, ServeOptions, Shutdown, Tls, router, serve};
 use tokio::net::TcpListener;
 
 /// Serves over TLS as `localhost`; gives the port and the certificate.
@@ -15,7 +15,13 @@ async fn service() -> (u16, String) {
     let store = Store::builder().capacity(16).build().expect("a store");
     let options = ServeOptions { tls: Some(tls.expect("they fit")), ..ServeOptions::default() };
     tokio::spawn(async move {
-        let _ = serve(listener, router(store, Options::default()), options, Shutdown::default()).await;
+        let _ = serve(
+            listener,
+            router(store, Access::open_on_loopback(), Options::default()),
+            options,
+            Shutdown::default(),
+        )
+        .await;
     });
     (port, certificate)
 }

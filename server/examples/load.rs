@@ -14,7 +14,7 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use inflight::{NewTask, Store};
-use inflight_server::{Options, ServeOptions, Shutdown};
+use inflight_server::{Access, Options, ServeOptions, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -48,7 +48,8 @@ async fn serve() -> Result<(), Failure> {
     task.start()?;
     task.advance(10)?;
     let path = format!("/v1/tasks/{}", task.id());
-    let service = listen(inflight_server::router(store, Options::default())).await?;
+    let service =
+        listen(inflight_server::router(store, Access::open_on_loopback(), Options::default())).await?;
 
     let mut caller = Caller::connect(service).await?;
     let body = caller.ask("GET", &path, "").await?.body;

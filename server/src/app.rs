@@ -12,6 +12,7 @@ use hyper::http::request::Parts;
 use inflight::{Absent, Details, Filter, Page, Status, Store, TaskId, Version};
 use tokio::sync::Semaphore;
 
+use crate::access::Access;
 use crate::auth::Caller;
 use crate::hub::Hub;
 use crate::idempotency::{Answer, REPLAYED, Replays};
@@ -20,6 +21,7 @@ use crate::options::Options;
 use crate::pacing::Pace;
 use crate::pieces::{Pieces, SMALL};
 use crate::problem::{Kind, Problem};
+use crate::quota::Quotas;
 use crate::remote::Remotes;
 use crate::shelf::{Ready, Shelf};
 use crate::tenants::Tenants;
@@ -32,11 +34,13 @@ pub(crate) type Shared = Arc<App>;
 pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) options: Options,
+    pub(crate) access: Access,
+    pub(crate) quotas: Quotas,
     pub(crate) pace: Pace,
     pub(crate) remotes: Remotes,
     pub(crate) hub: Hub,
     pub(crate) replays: Replays,
-    /// Whose tasks they are; only kept where a token is bound to a tenant.
+    /// Whose tasks they are; only kept where a caller may be bound to one.
     pub(crate) tenants: Option<Tenants>,
     pub(crate) gate: Gate,
     pub(crate) meters: Meters,
@@ -46,10 +50,10 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(store: Store, options: Options) -> Shared {
+    pub(crate) fn new(store: Store, access: Access, options: Options) -> Shared {
         let options = options.within_ranges();
         let (least, most) = options.poll_interval;
-        let tenants = options.tokens.as_ref().is_some_and(|tokens| tokens.have_tenants());
+        let tenants = access.may_have_tenants();
         Arc::new(Self {
             store,
             pace: Pace { least, most: most.max(least) },
@@ -61,7 +65,9 @@ impl App {
             meters: Meters::new(),
             shelf: Shelf::new(),
             walks: Arc::new(Semaphore::new(walks())),
+            quotas: Quotas::new(options.quota, options.total),
             options,
+            access,
         })
     }
 
@@ -206,12 +212,12 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<Response, Problem> {
 impl FromRequestParts<Shared> for Caller {
     type Rejection = Problem;
 
-    /// The front has put it there if there are tokens.
+    /// The front has put it there, but for an open service.
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Problem> {
-        match (parts.extensions.get::<Self>(), &app.options.tokens) {
+        match (parts.extensions.get::<Self>(), app.access.is_open()) {
             (Some(caller), _) => Ok(caller.clone()),
-            (None, None) => Ok(Self::ANYONE),
-            (None, Some(_)) => Err(Problem::new(Kind::Unauthenticated, "the request was not identified")),
+            (None, true) => Ok(Self::ANYONE),
+            (None, false) => Err(Problem::new(Kind::Unauthenticated, "the request was not identified")),
         }
     }
 }

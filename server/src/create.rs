@@ -18,6 +18,7 @@ use crate::body;
 use crate::front::authority;
 use crate::idempotency::{Answer, Fingerprint, Key, fingerprint};
 use crate::problem::{Kind, Problem};
+use crate::quota::{Charge, Limit};
 use crate::remote::{Created, Remote};
 use crate::view::TaskView;
 
@@ -217,22 +218,38 @@ impl App {
             message.map_or(Ok(()), |message| handle.set_message(message))?;
             if starts { Ok(handle.start()?) } else { Ok(()) }
         };
+        let charge = || self.charge_task(caller);
+        // What is there already is charged already.
+        let is_there = own_id.is_some_and(|id| self.store.get(id).is_some());
+        let charged = if is_there { None } else { Some(charge()?) };
         let (code, id) = match (self.remotes.create(&self.store, task, own)?, own_id) {
             (Created::New(remote, id), _) => {
-                if let Err(problem) = begin(&remote) {
-                    self.take_back(&remote, id);
-                    return Err(problem);
+                let charged = charged.map_or_else(charge, Ok);
+                let begun = charged.and_then(|charged| begin(&remote).map(|()| charged));
+                let charged = begun.inspect_err(|_| self.take_back(&remote, id))?;
+                if let Some(charged) = charged {
+                    self.remotes.charge(&self.store, id, remote.born(), charged);
                 }
                 (StatusCode::ACCEPTED, id)
             }
             (Created::Before, Some(id)) => (StatusCode::OK, id),
             (Created::Before, None) => return Err(Problem::new(Kind::Internal, "an id was minted twice")),
         };
-        let details = self.details(caller, id)?;
+        let details = match self.details(caller, id) {
+            // Another tenant's: that its create was the same is told no more than that it was another.
+            Err(_) if code == StatusCode::OK => return Err(inflight::CreateError::DuplicateId(id).into()),
+            found => found?,
+        };
         if let Some(tenants) = &self.tenants {
             tenants.note(&details);
         }
         Ok(Answer { code, details: Some(details) })
+    }
+
+    /// `None`: tasks are not counted.
+    fn charge_task(&self, caller: &Caller) -> Result<Option<Charge>, Problem> {
+        let is_counted = self.quotas.limits(caller, Limit::Tasks);
+        is_counted.then(|| self.quotas.take(caller, Limit::Tasks, 1)).transpose()
     }
 
     fn check_parent(&self, caller: &Caller, parent: TaskId) -> Result<(), Problem> {
@@ -280,7 +297,7 @@ fn parse_uuid(what: &str, text: &str) -> Result<TaskId, Problem> {
 /// What the addresses of tasks begin with: as the service is set to, or as the caller called it.
 fn base_url(app: &App, request: &Request) -> String {
     if let Some(url) = &app.options.public_url {
-        return url.trim_end_matches('/').to_owned();
+        return url.as_str().to_owned();
     }
     let scheme = if request.extensions().get::<crate::serve::Secure>().is_some() { "https" } else { "http" };
     format!("{scheme}://{}{}", authority(request).unwrap_or("localhost"), prefix(request))

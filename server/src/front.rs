@@ -10,18 +10,24 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use axum::body::Body;
 use axum::extract::{OriginalUri, Request};
 use axum::response::{IntoResponse, Response};
-use futures_util::FutureExt;
-use hyper::Method;
+use futures_util::{FutureExt, Stream, StreamExt};
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN};
+use hyper::{Method, StatusCode};
+use inflight::TaskId;
 use tower::{Layer, Service};
 
-use crate::app::Shared;
+use crate::access::is_local_name;
+use crate::app::{Shared, parse_id};
 use crate::auth::Caller;
+use crate::connection::Connection;
 use crate::hub::Hub;
 use crate::meters::Route;
 use crate::problem::{Kind, Problem};
+use crate::public_url::PublicUrl;
+use crate::quota::{Charge, Limit};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -76,6 +82,14 @@ where
                 return Box::pin(std::future::ready(Ok(visit.end(response, &Caller::ANYONE))));
             }
         };
+        let stream = visit.route.is_stream().then(|| self.app.quotas.take(&caller, Limit::Streams, 1));
+        let charge = match stream.transpose() {
+            Ok(charge) => charge,
+            Err(problem) => {
+                let response = problem.into_response();
+                return Box::pin(std::future::ready(Ok(visit.end(response, &caller))));
+            }
+        };
         let inner = self.inner.call(request);
         Box::pin(async move {
             let answered = AssertUnwindSafe(inner).catch_unwind().await;
@@ -83,7 +97,11 @@ where
                 let problem = Problem::new(Kind::Internal, "the request met a defect; its id is in the log");
                 Ok(problem.into_response())
             });
-            response.map(|response| visit.end(response, &caller))
+            let response = response.map(|response| visit.end(response, &caller));
+            response.map(|response| match charge {
+                Some(charge) => bounded(response, &caller, charge),
+                None => response,
+            })
         })
     }
 }
@@ -96,18 +114,49 @@ fn check_form(request: &Request) -> Result<(), Problem> {
     }
 }
 
+/// A stream counts for as long as it goes on, and ends when its caller is not known any more; whoever is,
+/// comes back.
+fn bounded(response: Response, caller: &Caller, charge: Charge) -> Response {
+    if response.status() != StatusCode::OK {
+        return response;
+    }
+    let withdrawn = caller.withdrawn();
+    response.map(|body| {
+        let frames = body.into_data_stream();
+        let frames = match withdrawn {
+            Some(withdrawn) => frames.take_until(Box::pin(withdrawn)).left_stream(),
+            None => frames.right_stream(),
+        };
+        Body::from_stream(Charged { frames, _charge: charge })
+    })
+}
+
+/// A stream, and what its caller is charged for it.
+struct Charged<S> {
+    frames: S,
+    _charge: Charge,
+}
+
+impl<S: Stream + Unpin> Stream for Charged<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        self.frames.poll_next_unpin(context)
+    }
+}
+
 /// Whether the request may come in, and from whom it is.
 fn admit(app: &Shared, request: &mut Request) -> Result<Caller, Problem> {
     check_form(request)?;
     check_host(app, request)?;
-    let Some(tokens) = &app.options.tokens else { return Ok(Caller::ANYONE) };
     if Route::of(request.uri().path()).is_public() {
         return Ok(Caller::ANYONE);
     }
-    let caller = tokens.identify(request.headers())?;
-    // Nothing behind this has any use for it, or could log it.
-    request.headers_mut().remove(AUTHORIZATION);
-    request.extensions_mut().insert(caller.clone());
+    let caller = app.access.identify(request)?;
+    app.quotas.pass(&caller)?;
+    if let Some(connection) = request.extensions().get::<Connection>() {
+        connection.enter(&app.quotas, &caller)?;
+    }
     Ok(caller)
 }
 
@@ -115,18 +164,27 @@ fn admit(app: &Shared, request: &mut Request) -> Result<Caller, Problem> {
 /// a name of its own for this address, and not by a form or script that it sends here.
 fn check_host(app: &Shared, request: &Request) -> Result<(), Problem> {
     let authority = authority(request);
-    if let Some(allowed) = &app.options.allowed_hosts {
-        let name = authority.map(without_port).unwrap_or_default();
-        if !allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)) {
-            return Err(Problem::new(Kind::Misdirected, format!("the service is not called {name:?}")));
+    let name = authority.map(without_port).unwrap_or_default();
+    let is_ours = match &app.options.allowed_hosts {
+        Some(allowed) => allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)),
+        None => {
+            let public = app.options.public_url.as_ref().map(PublicUrl::host);
+            !app.access.is_open()
+                || is_local_name(name)
+                || public.is_some_and(|public| public.eq_ignore_ascii_case(name))
         }
+    };
+    if !is_ours {
+        return Err(Problem::new(Kind::Misdirected, format!("the service is not called {name:?}")));
     }
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return Ok(());
     }
     let Some(origin) = request.headers().get(ORIGIN) else { return Ok(()) };
-    let of_origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-    if of_origin.is_some() && of_origin == authority {
+    let origin = origin.to_str().unwrap_or_default();
+    let is_public = app.options.public_url.as_ref().is_some_and(|url| url.origin() == origin);
+    let host = origin.split_once("://").map(|(_, host)| host);
+    if is_public || (host.is_some() && host == authority) {
         return Ok(());
     }
     Err(Problem::new(Kind::Forbidden, "a page of another origin may not change anything here"))
@@ -163,6 +221,13 @@ impl OriginalPath {
     fn as_str(&self) -> &str {
         self.0.path()
     }
+
+    /// The task that it leads to, if that is what it says. Without its hyphens, an id looks like a token.
+    fn task(&self) -> Option<TaskId> {
+        let (_, rest) = self.as_str().rsplit_once("/tasks/")?;
+        let id = rest.split(['/', ':']).next().filter(|id| id.contains('-'))?;
+        parse_id(id).ok()
+    }
 }
 
 impl Visit {
@@ -198,7 +263,8 @@ impl Visit {
         tracing::debug!(
             request_id,
             method = %self.method,
-            path = self.path.as_str(),
+            route = self.route.name(),
+            task = self.path.task().map(tracing::field::display),
             status = status.as_u16(),
             micros = took.as_micros() as u64,
             caller = caller.name(),
@@ -208,13 +274,17 @@ impl Visit {
         response
     }
 
+    /// What a caller has written goes back to the caller alone: there may be a token in a path or a query,
+    /// and so in what is wrong with it. The log says where the request went, and of what kind the problem is.
     fn log_problem(&self, problem: &Problem, request_id: &str, caller: &Caller) {
-        let (path, status, detail) = (self.path.as_str(), problem.status().as_u16(), problem.detail());
+        let (route, task) = (self.route.name(), self.path.task().map(tracing::field::display));
         let (method, caller) = (&self.method, caller.name());
+        let (status, slug) = (problem.status().as_u16(), problem.slug());
         if problem.status().is_server_error() {
-            tracing::warn!(request_id, %method, path, status, caller, detail, "not served");
+            let detail = problem.detail();
+            tracing::warn!(request_id, %method, route, task, status, caller, problem = slug, detail, "not served");
         } else {
-            tracing::info!(request_id, %method, path, status, caller, detail, "refused");
+            tracing::info!(request_id, %method, route, task, status, caller, problem = slug, "refused");
         }
     }
 }

@@ -7,11 +7,13 @@
 
 #![warn(missing_docs)]
 
+mod access;
 mod app;
 mod assets;
 mod auth;
 mod body;
 mod conditions;
+mod connection;
 mod create;
 mod docs;
 mod events;
@@ -29,7 +31,9 @@ mod pacing;
 mod peers;
 mod pieces;
 mod problem;
+mod public_url;
 mod query;
+mod quota;
 mod ranges;
 mod read;
 mod remote;
@@ -40,13 +44,18 @@ mod shelf;
 mod tenants;
 mod time;
 mod tls;
+mod tokens;
 mod view;
 mod wire;
 mod write;
 
-pub use auth::{MIN_TOKEN, Scope, TokenError, Tokens};
+pub use access::Access;
+pub use auth::{Principal, Scope};
 pub use options::{MetricsText, Options, Shutdown};
+pub use public_url::{PublicUrl, PublicUrlError};
+pub use quota::Quota;
 pub use ranges::SettingError;
 pub use router::router;
 pub use serve::{ServeOptions, Served, serve};
 pub use tls::{Tls, TlsError};
+pub use tokens::{MIN_TOKEN, TokenError, Tokens};

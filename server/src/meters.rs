@@ -71,7 +71,12 @@ impl Route {
         matches!(self, Route::Ops | Route::Page)
     }
 
-    fn name(self) -> &'static str {
+    /// Whether the answer goes on for as long as its caller listens.
+    pub(crate) fn is_stream(self) -> bool {
+        matches!(self, Route::Events | Route::TaskEvents)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Route::Collection => "tasks",
             Route::Task => "task",

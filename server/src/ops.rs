@@ -51,7 +51,8 @@ fn in_order(keeper: &KeeperHealth) -> Result<(), Problem> {
 
 /// The service's figures
 ///
-/// In the Prometheus exposition format. With tokens, it needs the scope admin.
+/// In the Prometheus exposition format. With tokens, it needs the scope admin, and a token
+/// that is bound to no tenant: the figures are of all tenants.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -60,6 +61,7 @@ fn in_order(keeper: &KeeperHealth) -> Result<(), Problem> {
 )]
 pub(crate) async fn metrics(State(app): State<Shared>, caller: Caller) -> Result<Response, Problem> {
     caller.must(Scope::Admin)?;
+    caller.must_be_of_no_tenant()?;
     let Some(metrics) = &app.options.metrics else {
         return Err(Problem::new(Kind::NoRoute, "the host of this service shows no metrics here"));
     };

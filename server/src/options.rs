@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Tokens;
+use crate::public_url::PublicUrl;
+use crate::quota::Quota;
 
 /// How the service behaves. Every queue, body and span has a bound, and all of them are here.
 ///
@@ -18,18 +19,23 @@ use crate::auth::Tokens;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Who may do what. `None`: everybody everything, which is for loopback and for hosts that have
-    /// their own layer in front.
-    pub tokens: Option<Tokens>,
-    /// The label that says whose a task is; `tenant` by default. A token that is bound to a tenant sees
+    /// The label that says whose a task is; `tenant` by default. A caller that is bound to a tenant sees
     /// and makes only tasks that have it.
     pub tenant_label: String,
-    /// The names by which the service lets itself be called (`Host` without the port). `None`: any.
-    /// Protects an open service on loopback from web pages that rebind a name of theirs to it.
+    /// The names by which the service lets itself be called (`Host` without the port). `None`: any, but for
+    /// an open service ([`Access::open_on_loopback`](crate::Access::open_on_loopback)) those of this machine
+    /// and that of `public_url`.
     pub allowed_hosts: Option<Vec<String>>,
-    /// What `Location` headers begin with, for example `https://status.example.com`. `None`: taken from
-    /// the request, with scheme `http` or, behind TLS of this process, `https`.
-    pub public_url: Option<String>,
+    /// Under which address others reach the service, for example `https://status.example.com`: what
+    /// `Location` headers begin with, and whose pages may change tasks whatever a proxy makes of `Host`.
+    /// `None`: taken from the request, with scheme `http` or, behind TLS of this process, `https`.
+    pub public_url: Option<PublicUrl>,
+    /// How much each caller may use at a time, unless the caller has a [`Quota`] of its own; any amount by
+    /// default. On an open service there are no callers to tell apart, so that only `total` counts.
+    pub quota: Quota,
+    /// How much all callers together may use at a time; by default 1 GiB of payloads, 8,192 streams, and any
+    /// amount of the rest, which the store's capacity and [`ServeOptions`](crate::ServeOptions) bound.
+    pub total: Quota,
     /// The largest body in bytes; 2 MiB by default. Larger ones are answered with 413.
     /// From 1 byte to 1 GiB.
     pub body_limit: usize,
@@ -79,10 +85,11 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            tokens: None,
             tenant_label: "tenant".into(),
             allowed_hosts: None,
             public_url: None,
+            quota: Quota::default(),
+            total: Quota { payload_bytes: Some(1 << 30), streams: Some(8192), ..Quota::default() },
             body_limit: 2 << 20,
             body_timeout: Duration::from_secs(10),
             wait_limit: Duration::from_secs(60),

@@ -14,6 +14,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::quota::Limit;
+
 /// What kind of problem it is. The slug ends the `type` URN, `urn:inflight:problem:<slug>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -36,6 +38,10 @@ pub(crate) enum Kind {
     Misdirected,
     KeyReused,
     Full,
+    /// A caller uses as much as one may.
+    OverQuota(Limit),
+    /// All together use as much as they may.
+    OverLimit(Limit),
     Draining,
     Unhealthy,
     Connections,
@@ -80,6 +86,12 @@ impl Kind {
                 "The key came with another request before",
             ),
             Kind::Full => (StatusCode::SERVICE_UNAVAILABLE, "full", "The store is full"),
+            Kind::OverQuota(what) => {
+                (StatusCode::TOO_MANY_REQUESTS, what.quota_slug(), "The caller's quota is used up")
+            }
+            Kind::OverLimit(what) => {
+                (StatusCode::SERVICE_UNAVAILABLE, what.limit_slug(), "The service is at a limit of its own")
+            }
             Kind::Draining => {
                 (StatusCode::SERVICE_UNAVAILABLE, "shutting-down", "The service is shutting down")
             }
@@ -113,7 +125,9 @@ impl Problem {
                 Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"inflight\"")))
             }
             // What is left of the body would be taken for the next request.
-            Kind::BodyTimeout => Some((CONNECTION, HeaderValue::from_static("close"))),
+            Kind::BodyTimeout | Kind::OverQuota(Limit::Connections) => {
+                Some((CONNECTION, HeaderValue::from_static("close")))
+            }
             _ => None,
         };
         let detail = detail.into();
@@ -160,6 +174,11 @@ impl Problem {
 
     pub(crate) fn status(&self) -> StatusCode {
         self.0.kind.describe().0
+    }
+
+    /// What ends the `type` URN.
+    pub(crate) fn slug(&self) -> &'static str {
+        self.0.kind.describe().1
     }
 
     pub(crate) fn detail(&self) -> &str {

@@ -10,7 +10,11 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use inflight::{CreateError, NewTask, Store, Task, TaskId, Version};
 
+use crate::app::App;
+use crate::auth::Caller;
 use crate::idempotency::Fingerprint;
+use crate::problem::Problem;
+use crate::quota::{Charge, Limit};
 
 /// Room for so many handles is not worth giving back.
 const SLACK: usize = 1 << 14;
@@ -18,8 +22,18 @@ const SLACK: usize = 1 << 14;
 #[derive(Debug, Default)]
 pub(crate) struct Remotes {
     by_id: DashMap<TaskId, Arc<Remote>>,
+    /// What tasks are charged for that are there, ended or not.
+    charges: DashMap<TaskId, Charged>,
     /// How many there have been, as far as `shrink` has seen since it last gave room back.
     most: AtomicUsize,
+}
+
+/// What a task is charged for.
+#[derive(Debug, Default)]
+struct Charged {
+    /// The task's first version.
+    since: Option<Version>,
+    charges: Vec<Charge>,
 }
 
 /// A task that was created over HTTP.
@@ -82,18 +96,49 @@ impl Remotes {
         let Some(remote) = self.find(id).filter(|remote| remote.born <= version) else { return };
         drop(remote.lock().take());
         if remote.fingerprint.is_none() {
-            self.gone(id, version);
+            self.let_go(id, version);
         }
+    }
+
+    /// Keeps what the task that began with this version is charged for, until it is gone. What an earlier one
+    /// with its id was charged for is given back.
+    pub(crate) fn charge(&self, store: &Store, id: TaskId, born: Version, charge: Charge) {
+        let mut charged = self.charges.entry(id).or_default();
+        if charged.since != Some(born) {
+            *charged = Charged { since: Some(born), charges: Vec::new() };
+        }
+        charged.charges.push(charge);
+        drop(charged);
+        // If it has gone meanwhile, that was told before there was anything to give back.
+        if store.get(id).is_none() {
+            let given_back = self.charges.remove_if(&id, |_, charged| charged.since == Some(born));
+            drop(given_back);
+        }
+    }
+
+    /// The first version of the task whose handle is here.
+    pub(crate) fn born(&self, id: TaskId) -> Option<Version> {
+        self.by_id.get(&id).map(|remote| remote.born)
     }
 
     /// The task is gone. A later one with the same id, which has greater versions, is left alone.
     pub(crate) fn gone(&self, id: TaskId, version: Version) {
+        self.let_go(id, version);
+        if !self.charges.is_empty() {
+            let is_of_it = |_: &TaskId, charged: &Charged| charged.since.is_none_or(|since| since <= version);
+            let given_back = self.charges.remove_if(&id, is_of_it);
+            drop(given_back);
+        }
+    }
+
+    fn let_go(&self, id: TaskId, version: Version) {
         let removed = self.by_id.remove_if(&id, |_, remote| remote.born <= version);
         drop(removed);
     }
 
     /// Lets go of whatever has ended; for when that was not told one by one.
     pub(crate) fn sweep(&self, store: &Store) {
+        self.charges.retain(|id, _| store.get(*id).is_some());
         let ids: Vec<TaskId> = self.by_id.iter().map(|entry| *entry.key()).collect();
         for id in ids {
             match (store.get(id), self.find(id)) {
@@ -133,15 +178,73 @@ impl Remote {
         "0-0-0".parse().unwrap_or_else(|_| unreachable!("it is a version"))
     }
 
+    pub(crate) fn born(&self) -> Version {
+        self.born
+    }
+
     /// The handle, for as long as the lock is held; `None` if the task has ended.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Option<Task>> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl App {
+    /// Makes a write that leaves so many bytes with a task, if the caller may leave them.
+    pub(crate) fn with_payload(
+        &self,
+        caller: &Caller,
+        task: &mut Task,
+        bytes: usize,
+        write: impl FnOnce(&mut Task) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let (id, has_ended) = (task.id(), task.status().is_none_or(|status| status.is_terminal()));
+        if bytes == 0 || has_ended || !self.quotas.limits(caller, Limit::PayloadBytes) {
+            return write(task);
+        }
+        let charge = self.quotas.take(caller, Limit::PayloadBytes, bytes as u64)?;
+        let born = self.remotes.born(id);
+        write(task)?;
+        if let Some(born) = born {
+            self.remotes.charge(&self.store, id, born, charge);
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::{Quota, Quotas};
+    use inflight::KeeperMode;
+
+    #[test]
+    fn an_id_that_is_used_again_is_charged_once_for_each_task() {
+        let store = Store::builder().capacity(4).keeper(KeeperMode::Manual).build().unwrap();
+        let total = Quota { tasks: Some(2), ..Quota::default() };
+        let (remotes, quotas) = (Remotes::default(), Quotas::new(Quota::default(), total));
+        let take = || quotas.take(&Caller::ANYONE, Limit::Tasks, 1);
+        let id = TaskId::from_u128(7);
+        let mut last = Vec::new();
+        for charge in [take(), take()] {
+            let mut task = store.create(NewTask::new("a").id(id)).unwrap();
+            remotes.charge(&store, id, task.status().unwrap().version(), charge.unwrap());
+            let _ = task.cancel().unwrap();
+            last.push(task.status().unwrap().version());
+            if last.len() == 1 {
+                let _ = store.remove(id).unwrap();
+            }
+        }
+        // The first was given back when the second took its place, and is not given back again.
+        assert!(take().is_ok_and(|_free| take().is_err()));
+        remotes.gone(id, last[0]);
+        assert!(take().is_ok_and(|_free| take().is_err()));
+        let _ = store.remove(id).unwrap();
+        remotes.gone(id, last[1]);
+        assert!(take().is_ok_and(|_free| take().is_ok()));
+        // One that had gone before it was charged is not charged for ever.
+        remotes.charge(&store, id, last[1], take().unwrap());
+        assert!(take().is_ok_and(|_free| take().is_ok()));
+    }
 
     #[test]
     fn the_room_of_handles_that_are_gone_is_given_back() {

@@ -6,6 +6,7 @@ use axum::routing::{get, post};
 use hyper::header::{ALLOW, HeaderValue};
 use inflight::Store;
 
+use crate::access::Access;
 use crate::app::App;
 use crate::front::FrontLayer;
 use crate::options::Options;
@@ -20,22 +21,25 @@ pub(crate) const TASK_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD
 /// others; only their workers write to them. Tasks that are created over HTTP are written to over HTTP:
 /// the service holds their handles, and if the router is dropped, those that have not ended are lost.
 ///
+/// `access` says who may do that: it is the host's decision, and none is made for it.
+///
 /// ```
 /// use axum::Router;
 /// use inflight::Store;
-/// use inflight_server::Options;
+/// use inflight_server::{Access, Options, Tokens, router};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = Store::builder().capacity(1 << 16).build()?;
-/// let app: Router = Router::new().nest("/status", inflight_server::router(store, Options::default()));
+/// let access = Access::tokens(Tokens::parse("ops admin - c3VwZXJzZWNyZXQtdHdv")?);
+/// let app: Router = Router::new().nest("/status", router(store, access, Options::default()));
 /// # let _ = app;
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// It has to be called on a Tokio runtime's thread only when it serves, not when it is made.
-pub fn router(store: Store, options: Options) -> Router {
-    let app = App::new(store, options);
+pub fn router(store: Store, access: Access, options: Options) -> Router {
+    let app = App::new(store, access, options);
     Router::new()
         .route("/v1/tasks", get(list::list).post(create::create))
         .route("/v1/tasks:batchGet", post(list::batch_get))

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::connection::Connection;
 use crate::ledger::{Due, IN_FLIGHT, Ledger, Room, Watched, room};
 use crate::options::Shutdown;
 use crate::peers::{Peers, Place};
@@ -121,7 +122,7 @@ pub async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, address)) => host.take(stream, address.ip()),
+                Ok((stream, address)) => host.take(stream, address),
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     // Mostly there are no descriptors left; trying at once would only burn a core.
@@ -135,7 +136,7 @@ pub async fn serve(
     let listener = listener.into_std()?;
     while let Ok((stream, address)) = listener.accept() {
         stream.set_nonblocking(true)?;
-        host.take(TcpStream::from_std(stream)?, address.ip());
+        host.take(TcpStream::from_std(stream)?, address);
     }
     drop(listener);
     host.tracker.close();
@@ -163,15 +164,15 @@ struct Host {
 }
 
 impl Host {
-    fn take(self: &Arc<Self>, stream: TcpStream, address: IpAddr) {
+    fn take(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
         let host = Arc::clone(self);
         let all = self.options.connections;
         let of_peer = self.options.peer_connections.unwrap_or(all - all / 4);
         let permit = || Arc::clone(&self.permits).try_acquire_owned().ok();
-        if let Some((place, permit)) = self.peers.enter(address, of_peer).zip(permit()) {
+        if let Some((place, permit)) = self.peers.enter(address.ip(), of_peer).zip(permit()) {
             self.tracker.spawn(async move {
                 tokio::select! {
-                    () = host.connection(stream, &place) => {}
+                    () = host.connection(stream, address, &place) => {}
                     () = host.cut.cancelled() => {}
                 }
                 drop((permit, place));
@@ -179,7 +180,7 @@ impl Host {
             return;
         }
         let permit = || Arc::clone(&self.reserve).try_acquire_owned().ok();
-        if let Some((place, permit)) = self.peers.enter_reserve(address).zip(permit()) {
+        if let Some((place, permit)) = self.peers.enter_reserve(address.ip()).zip(permit()) {
             self.tracker.spawn(async move {
                 let _ = tokio::time::timeout(RESERVE_TIME, host.health(stream)).await;
                 drop((permit, place));
@@ -199,16 +200,16 @@ impl Host {
         }
     }
 
-    async fn connection(&self, stream: TcpStream, place: &Place) {
+    async fn connection(&self, stream: TcpStream, address: SocketAddr, place: &Place) {
         if let Err(error) = prepare(&stream) {
             tracing::debug!(%error, "a socket's options cannot be set");
         }
-        let Some(tls) = &self.options.tls else { return self.http(stream, false, place).await };
+        let Some(tls) = &self.options.tls else { return self.http(stream, address, false, place).await };
         let shaken = tls.acceptor().accept(stream);
         match tokio::time::timeout(self.options.header_timeout, shaken).await {
             Ok(Ok(stream)) => {
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                Box::pin(self.http(stream, is_http2, place)).await;
+                Box::pin(self.http(stream, address, is_http2, place)).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "no TLS session"),
             Err(_) => tracing::debug!("the TLS handshake took too long"),
@@ -237,15 +238,18 @@ impl Host {
         builder
     }
 
-    async fn http<S>(&self, stream: S, is_http2: bool, place: &Place)
+    async fn http<S>(&self, stream: S, address: SocketAddr, is_http2: bool, place: &Place)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (wire, traffic) = Wire::new(stream);
         let builder = self.builder(is_http2);
         let ledger = Ledger::new(Arc::clone(&place.room), Arc::clone(&self.room));
-        let service =
-            Service { inner: TowerToHyperService::new(self.router.clone()), ledger: Arc::clone(&ledger) };
+        let service = Service {
+            inner: TowerToHyperService::new(self.router.clone()),
+            ledger: Arc::clone(&ledger),
+            connection: Connection::new(address),
+        };
         let connection = builder.serve_connection(TokioIo::new(wire), service);
         let mut connection = std::pin::pin!(connection);
         // An idle HTTP/1 connection is hyper's to end, which has a word for one whose head is late; but for one
@@ -293,6 +297,7 @@ impl Host {
 struct Service {
     inner: TowerToHyperService<Router>,
     ledger: Arc<Ledger>,
+    connection: Connection,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Service {
@@ -300,7 +305,8 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.connection.clone());
         let open = self.ledger.open();
         let answered = self.inner.call(request);
         Box::pin(async move { Ok(answered.await?.map(|body| Body::new(Watched::new(body, open)))) })
@@ -330,9 +336,13 @@ mod tests {
 
     const RESULT: usize = 1 << 20;
 
+    fn everybody() -> crate::Access {
+        crate::Access::from_request(|_| crate::Principal::new("anyone").scope(crate::Scope::Admin))
+    }
+
     fn host(store: &Store) -> Arc<Host> {
         Arc::new(Host {
-            router: crate::router(store.clone(), crate::Options::default()),
+            router: crate::router(store.clone(), everybody(), crate::Options::default()),
             permits: Arc::new(Semaphore::new(1)),
             reserve: Arc::new(Semaphore::new(1)),
             peers: Arc::default(),
@@ -347,11 +357,12 @@ mod tests {
     /// A service with a large result, a connection to it, and its end.
     fn connect(host: &Arc<Host>, is_http2: bool, buffer: usize) -> (DuplexStream, JoinHandle<Duration>) {
         let (near, far) = tokio::io::duplex(buffer);
-        let place = host.peers.enter(IpAddr::from([127, 0, 0, 1]), 9).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let place = host.peers.enter(address.ip(), 9).unwrap();
         let host = Arc::clone(host);
         let served = tokio::spawn(async move {
             let since = tokio::time::Instant::now();
-            host.http(far, is_http2, &place).await;
+            host.http(far, address, is_http2, &place).await;
             since.elapsed()
         });
         (near, served)

@@ -205,14 +205,16 @@ pub(crate) async fn verb(
             let asked: Succeed = body(request, &app).await?;
             let result = payload(asked.result.as_deref());
             target.once(verb, &asked, || {
-                target.write(asked.attempt, |task, _| finished(task.succeed(result.clone())))
+                target.end(asked.attempt, &result, |task| finished(task.succeed(result.clone())))
             })
         }
         "fail" => {
             let asked: Fail = body(request, &app).await?;
             let error = payload(asked.error.as_deref());
             target.once(verb, &asked, || {
-                target.write(asked.attempt, |task, _| finished(task.fail(asked.reason.into(), error.clone())))
+                target.end(asked.attempt, &error, |task| {
+                    finished(task.fail(asked.reason.into(), error.clone()))
+                })
             })
         }
         "cancel" => {
@@ -392,6 +394,17 @@ impl<'a> Target<'a> {
             Some(key) => self.app.replays.once(key, &format!("{what} {}", self.id), body, write)?,
         };
         Ok(self.app.written(&answer, is_replayed))
+    }
+
+    /// Ends the task with this payload.
+    fn end(
+        &self,
+        attempt: Option<u32>,
+        payload: &Payload,
+        end: impl Fn(&mut Task) -> Result<(), Problem>,
+    ) -> Result<Answer, Problem> {
+        let bytes = payload.bytes().len();
+        self.write(attempt, |task, _| self.app.with_payload(self.caller, task, bytes, &end))
     }
 
     /// Makes a write through the task's handle, and answers with what has become of the task.

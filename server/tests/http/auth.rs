@@ -1,10 +1,10 @@
 //! Who may do what: tokens, scopes, tenants, and pages of others.
 
 use hyper::Method;
-use inflight_server::{Options, ServeOptions, Tokens};
+use inflight_server::{Access, Options, ServeOptions, Tokens};
 use serde_json::json;
 
-use crate::service::{Answer, Service, service_with};
+use crate::service::{Answer, Service, service_for};
 
 const TOKENS: &str = "
     reader  read        -     reader-0123456789
@@ -12,12 +12,13 @@ const TOKENS: &str = "
     lister  list        -     lister-0123456789
     boss    admin       -     bosses-0123456789
     acme    read,write,list  acme  acme01-0123456789
+    chief   admin            acme  chiefs-0123456789
     other   read,write,list  other other1-0123456789
 ";
 
 async fn guarded() -> Service {
-    let options = Options { tokens: Some(Tokens::parse(TOKENS).unwrap()), ..Options::default() };
-    service_with(options, ServeOptions::default(), 1 << 10).await
+    let access = Access::tokens(Tokens::parse(TOKENS).unwrap());
+    service_for(access, Options::default(), ServeOptions::default(), 1 << 10).await
 }
 
 /// The token that begins with this.
@@ -171,6 +172,33 @@ async fn counts_and_events_are_a_tenants_own_and_gone_is_told_only_of_its_tasks(
 }
 
 #[tokio::test]
+async fn the_figures_are_of_all_tenants_and_not_for_one() {
+    let service = guarded().await;
+    let refused = ask(&service, "chiefs", Method::GET, "/metrics", None).await;
+    refused.assert_problem(403, "forbidden");
+    // The host gives none here; but that is told only to those who may know.
+    ask(&service, "bosses", Method::GET, "/metrics", None).await.assert_problem(404, "no-route");
+    assert_eq!(ask(&service, "chiefs", Method::GET, "/v1/counts", None).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_id_that_another_tenant_uses_tells_nothing_of_its_task() {
+    let service = guarded().await;
+    let id = "7476cf8a-4baa-4dc0-87b3-41d690d7a28a";
+    let body = |kind: &str| json!({"kind": kind, "taskId": id}).to_string();
+    assert_eq!(ask(&service, "acme01", Method::POST, "/v1/tasks", Some(&body("index"))).await.status, 202);
+    let mut told = Vec::new();
+    for kind in ["index", "another"] {
+        let answer = ask(&service, "other1", Method::POST, "/v1/tasks", Some(&body(kind))).await;
+        let mut problem = answer.assert_problem(409, "conflict");
+        problem["requestId"] = json!(null);
+        told.push((problem, answer.headers.len()));
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!(ask(&service, "acme01", Method::POST, "/v1/tasks", Some(&body("index"))).await.status, 200);
+}
+
+#[tokio::test]
 async fn idempotency_keys_are_each_tenants_own() {
     let service = guarded().await;
     let mut ids = std::collections::HashSet::new();
@@ -186,7 +214,8 @@ async fn idempotency_keys_are_each_tenants_own() {
 #[tokio::test]
 async fn a_page_of_another_origin_changes_nothing_and_an_open_service_has_its_names() {
     let options = Options { allowed_hosts: Some(vec!["127.0.0.1".into()]), ..Options::default() };
-    let service = service_with(options, ServeOptions::default(), 16).await;
+    let access = Access::open_on_loopback();
+    let service = service_for(access, options, ServeOptions::default(), 16).await;
     let own = format!("http://{}", service.address);
     for origin in ["https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1"] {
         let answer = service.post_with("/v1/tasks", &[("origin", origin)], r#"{"kind":"a"}"#).await;

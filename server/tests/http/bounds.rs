@@ -9,7 +9,7 @@ use inflight_server::{Options, ServeOptions};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::service::{Service, service, service_with};
+use crate::service::{Service, everybody, service, service_with};
 
 /// Tasks that have succeeded with results of this many bytes.
 fn ended(store: &Store, count: usize, bytes: usize) -> Vec<TaskId> {
@@ -93,7 +93,7 @@ async fn a_batch_has_a_budget_and_says_what_it_left_out() {
 
 /// The router by itself, so that it is known what has been asked of a body.
 async fn body_of(service: &Service, request: Request<Full<Bytes>>) -> axum::body::Body {
-    let router = inflight_server::router(service.store.clone(), Options::default());
+    let router = inflight_server::router(service.store.clone(), everybody(), Options::default());
     let response = router.oneshot(request.map(axum::body::Body::new)).await.unwrap();
     assert_eq!(response.status(), 200);
     response.into_body()
@@ -176,7 +176,7 @@ async fn streams_that_walk_over_everything_hold_up_nobody() {
     let ready = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let mut streams = tokio::task::JoinSet::new();
     for _ in 0..64 {
-        let router = inflight_server::router(service.store.clone(), Options::default());
+        let router = inflight_server::router(service.store.clone(), everybody(), Options::default());
         let ready = std::sync::Arc::clone(&ready);
         streams.spawn(async move {
             let request = Request::get("/v1/events?kind=none").body(axum::body::Body::empty()).unwrap();

@@ -7,7 +7,7 @@ use inflight_server::{Options, ServeOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::service::{LONG, Service, service, service_with};
+use crate::service::{LONG, Service, everybody, service, service_with};
 
 async fn connect(service: &Service) -> TcpStream {
     TcpStream::connect(service.address).await.unwrap()
@@ -239,7 +239,7 @@ async fn settings_near_the_end_of_their_types_are_refused_by_name_and_panic_nowh
         (ServeOptions { shutdown_deadline: most, ..ServeOptions::default() }, "shutdown_deadline"),
     ] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let router = inflight_server::router(store.clone(), Options::default());
+        let router = inflight_server::router(store.clone(), everybody(), Options::default());
         let served = inflight_server::serve(listener, router, serve, inflight_server::Shutdown::default());
         let refused = tokio::time::timeout(LONG, served).await.expect("it does not begin").unwrap_err();
         assert!(refused.to_string().starts_with(name), "{refused}");

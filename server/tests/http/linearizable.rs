@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use inflight::{Absent, KeeperMode, ManualClock, Retention, State, Store, TaskId};
 use inflight_histories::{Call, Change, Client, Ending, Features, NewCall, Plan, Reply, Seen, Target};
-use inflight_server::{Options, ServeOptions, Shutdown};
+use inflight_server::{Access, Options, ServeOptions, Shutdown};
 use serde_json::{Value, json};
 
 /// How long a lease is.
@@ -37,7 +37,7 @@ impl Http {
         let address = runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let router = inflight_server::router(served, Options::default());
+            let router = inflight_server::router(served, Access::open_on_loopback(), Options::default());
             tokio::spawn(inflight_server::serve(
                 listener,
                 router,
@@ -217,7 +217,7 @@ impl Caller<'_> {
     fn ask_if(&mut self, method: &str, path: &str, headers: &str, body: Option<Value>) -> (u16, Value) {
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}");
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}");
         let request =
             format!("{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}");
         self.stream.write_all(request.as_bytes()).unwrap();

@@ -7,6 +7,7 @@
     reason = "a test that panics has failed, and says where"
 )]
 
+mod access;
 mod auth;
 mod bounds;
 mod config;
@@ -18,7 +19,9 @@ mod keys;
 mod linearizable;
 mod nest;
 mod problems;
+mod quota;
 mod read;
+mod reload;
 mod reuse;
 mod service;
 mod shutdown;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use hyper::Method;
 use inflight::{NewTask, TaskId};
-use inflight_server::{Options, ServeOptions, Tokens};
+use inflight_server::{Access, Options, ServeOptions, Tokens};
 use serde_json::Value;
 
-use crate::service::{Answer, Events, Service, service, service_with};
+use crate::service::{Answer, Events, Service, everybody, service, service_for};
 
 const TOKENS: &str = "
     acme   read,write,list  acme   acme01-0123456789
@@ -18,12 +18,9 @@ const TOKENS: &str = "
 
 /// A service that collects changes for so long that a task can go and its id be used again in between.
 async fn collecting(tokens: bool) -> Service {
-    let options = Options {
-        tokens: tokens.then(|| Tokens::parse(TOKENS).unwrap()),
-        event_interval: Duration::from_millis(300),
-        ..Options::default()
-    };
-    service_with(options, ServeOptions::default(), 1 << 10).await
+    let access = if tokens { Access::tokens(Tokens::parse(TOKENS).unwrap()) } else { everybody() };
+    let options = Options { event_interval: Duration::from_millis(300), ..Options::default() };
+    service_for(access, options, ServeOptions::default(), 1 << 10).await
 }
 
 fn own_id(number: u32) -> String {

@@ -12,7 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use inflight::{KeeperMode, ManualClock, Retention, Store};
-use inflight_server::{Options, ServeOptions, Served, Shutdown};
+use inflight_server::{Access, Options, Principal, Scope, ServeOptions, Served, Shutdown};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -35,6 +35,20 @@ pub(crate) async fn service() -> Service {
 }
 
 pub(crate) async fn service_with(options: Options, serve: ServeOptions, capacity: usize) -> Service {
+    service_for(everybody(), options, serve, capacity).await
+}
+
+/// Everybody may do everything, under any name of the service: for what is not about who may.
+pub(crate) fn everybody() -> Access {
+    Access::from_request(|_| Principal::new("anyone").scope(Scope::Admin))
+}
+
+pub(crate) async fn service_for(
+    access: Access,
+    options: Options,
+    serve: ServeOptions,
+    capacity: usize,
+) -> Service {
     let clock = ManualClock::new();
     let store = Store::builder()
         .capacity(capacity)
@@ -46,7 +60,7 @@ pub(crate) async fn service_with(options: Options, serve: ServeOptions, capacity
     let shutdown = options.shutdown.clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = inflight_server::router(store.clone(), options);
+    let router = inflight_server::router(store.clone(), access, options);
     let served = tokio::spawn(inflight_server::serve(listener, router, serve, shutdown.clone()));
     let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
     Service { address, store, clock, shutdown, served, client }

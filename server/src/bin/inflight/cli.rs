@@ -3,11 +3,19 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use inflight_server::PublicUrl;
 use serde::Serialize;
 
+use crate::Failure;
 use crate::settings::{Format, Span};
+
+/// Numbers that TOML can have, too; which of them a setting takes is checked when all layers are together.
+fn whole() -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(..=i64::MAX as u64)
+}
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,7 +61,7 @@ pub(crate) enum Command {
 #[derive(Debug, Default, Args, Serialize)]
 pub(crate) struct Flags {
     /// The file with settings, in TOML.
-    #[arg(long, value_name = "FILE", env = "INFLIGHT_CONFIG")]
+    #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
 
@@ -97,12 +105,12 @@ pub(crate) struct Flags {
     /// caller called the service].
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    public_url: Option<String>,
+    public_url: Option<PublicUrl>,
 
     /// How many tasks there is room for [default: 1048576].
-    #[arg(long, value_name = "TASKS", help_heading = "The store")]
+    #[arg(long, value_parser = whole(), value_name = "TASKS", help_heading = "The store")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    capacity: Option<usize>,
+    capacity: Option<u64>,
 
     /// How long a succeeded task is kept after its end [default: 10m].
     #[arg(long, value_name = "TIME", help_heading = "The store")]
@@ -120,19 +128,19 @@ pub(crate) struct Flags {
     keep_cancelled: Option<Span>,
 
     /// How many ended tasks of each outcome are kept at the most [default: any number].
-    #[arg(long, value_name = "TASKS", help_heading = "The store")]
+    #[arg(long, value_parser = whole(), value_name = "TASKS", help_heading = "The store")]
     #[serde(skip_serializing_if = "Option::is_none")]
     keep_at_most: Option<u64>,
 
     /// How many connections there may be [default: 16384]. Those above are answered with 503.
-    #[arg(long, value_name = "COUNT", help_heading = "Limits")]
+    #[arg(long, value_parser = whole(), value_name = "COUNT", help_heading = "Limits")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    connections: Option<usize>,
+    connections: Option<u64>,
 
     /// How large a body may be, in bytes [default: 2097152]. Larger ones are answered with 413.
-    #[arg(long, value_name = "BYTES", help_heading = "Limits")]
+    #[arg(long, value_parser = whole(), value_name = "BYTES", help_heading = "Limits")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    body_limit: Option<usize>,
+    body_limit: Option<u64>,
 
     /// How long the head of a request may take, and a connection be idle [default: 15s].
     #[arg(long, value_name = "TIME", help_heading = "Limits")]
@@ -164,6 +172,48 @@ pub(crate) struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     shutdown_deadline: Option<Span>,
 
+    /// How many tasks one caller may have in the store [default: any number]. A caller is a token's name and
+    /// tenant; a token can have a quota of its own. Who is over it is answered with 429.
+    #[arg(long, value_parser = whole(), value_name = "TASKS", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota_tasks: Option<u64>,
+
+    /// How many bytes of results and errors these tasks may have [default: any number].
+    #[arg(long, value_parser = whole(), value_name = "BYTES", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota_payload_bytes: Option<u64>,
+
+    /// How many streams of events one caller may have [default: any number].
+    #[arg(long, value_parser = whole(), value_name = "COUNT", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota_streams: Option<u64>,
+
+    /// How many connections one caller may have [default: any number].
+    #[arg(long, value_parser = whole(), value_name = "COUNT", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota_connections: Option<u64>,
+
+    /// How many requests one caller may send a second [default: any number].
+    #[arg(long, value_parser = whole(), value_name = "COUNT", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota_requests: Option<u64>,
+
+    /// How many bytes of results and errors there may be [default: 1073741824]. Those above are answered
+    /// with 503.
+    #[arg(long, value_parser = whole(), value_name = "BYTES", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_payload_bytes: Option<u64>,
+
+    /// How many streams of events there may be [default: 8192].
+    #[arg(long, value_parser = whole(), value_name = "COUNT", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_streams: Option<u64>,
+
+    /// How many requests may come a second [default: any number].
+    #[arg(long, value_parser = whole(), value_name = "COUNT", help_heading = "Quotas")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_requests: Option<u64>,
+
     /// What is logged: off, error, warn, info, debug, trace, also by target [default: info].
     #[arg(long, value_name = "FILTER", help_heading = "The log")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,4 +223,11 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "FORMAT", help_heading = "The log")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log_format: Option<Format>,
+}
+
+impl Flags {
+    /// What is given, as a file would give it.
+    pub(crate) fn to_table(&self) -> Result<toml::Table, Failure> {
+        Ok(toml::Table::try_from(self)?)
+    }
 }

@@ -2,7 +2,10 @@
 
 mod cli;
 mod demo;
+mod environment;
+mod files;
 mod run;
+mod secrets;
 mod settings;
 // The example's own files: the demo is the same work, and no copy of it.
 #[allow(dead_code, reason = "the example also counts what the demo does not")]
@@ -22,7 +25,10 @@ use crate::settings::Settings;
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(flags) => Settings::load(&flags).and_then(run::serve),
-        Command::Config(flags) => Settings::load(&flags).map(|settings| print!("{}", settings.to_toml())),
+        Command::Config(flags) => Settings::load(&flags).and_then(|settings| {
+            print!("{}", settings.to_toml()?);
+            Ok(())
+        }),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "inflight", &mut std::io::stdout());
             Ok(())

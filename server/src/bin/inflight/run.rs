@@ -1,12 +1,11 @@
 //! Runs the service: everything from the settings to the last connection.
 
 use std::io::{IsTerminal, Write};
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use inflight::{Retention, Store};
-use inflight_server::{MetricsText, Options, ServeOptions, Shutdown, Tls, Tokens, router};
+use inflight_server::{Access, MetricsText, Options, PublicUrl, ServeOptions, Shutdown, router};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +13,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::secrets::Secrets;
 use crate::settings::{Format, Settings};
 use crate::{Failure, demo};
 
@@ -24,8 +24,8 @@ const LATENCIES: [f64; 12] =
 /// Serves until SIGINT or SIGTERM, and then until the last request is answered or the deadline passes.
 pub(crate) fn serve(settings: Settings) -> Result<(), Failure> {
     log_as(&settings)?;
-    let tokens = tokens(&settings)?;
-    check_listen(settings.listen, tokens.as_ref())?;
+    let secrets = Secrets::load(&settings)?;
+    check_listen(settings.listen, secrets.tokens().is_some())?;
     // One descriptor a connection, and some for the rest.
     let wanted = settings.connections as u64 + 64;
     match rlimit::increase_nofile_limit(wanted) {
@@ -36,44 +36,27 @@ pub(crate) fn serve(settings: Settings) -> Result<(), Failure> {
         Err(error) => tracing::warn!(%error, "the limit of descriptors is unknown"),
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(run(&settings, tokens));
+    let served = runtime.block_on(run(&settings, secrets));
     // What still blocks a thread, such as a demo that reads a slow disk, is not waited for.
     runtime.shutdown_background();
     served
 }
 
-async fn run(settings: &Settings, tokens: Option<Tokens>) -> Result<(), Failure> {
+async fn run(settings: &Settings, secrets: Secrets) -> Result<(), Failure> {
     let store = Store::builder().capacity(settings.capacity).retain(retention(settings)).build()?;
     let metrics = record_metrics()?;
     let shutdown = Shutdown::default();
-    let tls = tls(settings)?;
-    let options = Options {
-        allowed_hosts: allowed_hosts(settings, tokens.is_some()),
-        tokens,
-        tenant_label: settings.tenant_label.clone(),
-        public_url: settings.public_url.clone(),
-        body_limit: settings.body_limit,
-        body_timeout: settings.body_timeout.0,
-        wait_limit: settings.wait_limit.0,
-        keep_alive: settings.keep_alive.0,
-        event_interval: settings.event_interval.0,
-        shutdown: shutdown.clone(),
-        metrics: Some(metrics),
-        ..Options::default()
-    };
-    options.check()?;
-    let serve_options = ServeOptions {
-        header_timeout: settings.header_timeout.0,
-        connections: settings.connections,
-        shutdown_deadline: settings.shutdown_deadline.0,
-        tls,
-        ..ServeOptions::default()
-    };
+    let (tokens, tls) = (secrets.tokens().cloned(), secrets.tls().cloned());
+    let has_tokens = tokens.is_some();
+    let access = tokens.map_or_else(Access::open_on_loopback, Access::tokens);
+    let options = Options { shutdown: shutdown.clone(), metrics: Some(metrics), ..settings.options() };
+    let serve_options = ServeOptions { tls, ..settings.serve_options() };
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.map_err(|error| format!("{} cannot be listened on: {error}", settings.listen))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    greet(settings, &options, listener.local_addr()?)?;
+    secrets.follow(signal(SignalKind::hangup())?)?;
+    greet(settings, has_tokens, listener.local_addr()?)?;
     if let Some(dir) = &settings.demo {
         demo::begin(store.clone(), dir.clone(), shutdown.clone())?;
     }
@@ -92,18 +75,18 @@ async fn run(settings: &Settings, tokens: Option<Tokens>) -> Result<(), Failure>
         }
         std::process::exit(130);
     });
-    let served = inflight_server::serve(listener, router(store, options), serve_options, shutdown).await?;
+    let served =
+        inflight_server::serve(listener, router(store, access, options), serve_options, shutdown).await?;
     tracing::info!(cut = served.cut, "stopped");
     Ok(())
 }
 
 /// Says where to look and what to try; on standard output, as it is what the program is for.
-fn greet(settings: &Settings, options: &Options, address: SocketAddr) -> Result<(), Failure> {
+fn greet(settings: &Settings, has_tokens: bool, address: SocketAddr) -> Result<(), Failure> {
     let scheme = if settings.tls_cert.is_some() { "https" } else { "http" };
     let local = format!("{scheme}://{address}");
-    let url = options.public_url.clone().unwrap_or(local);
-    let url = url.trim_end_matches('/');
-    let token = if options.tokens.is_some() { " -H \"authorization: Bearer $TOKEN\"" } else { "" };
+    let url = settings.public_url.as_ref().map_or(&*local, PublicUrl::as_str);
+    let token = if has_tokens { " -H \"authorization: Bearer $TOKEN\"" } else { "" };
     let mut out = std::io::stdout().lock();
     writeln!(out, "dashboard  {url}/")?;
     writeln!(out, "API        {url}/docs")?;
@@ -125,69 +108,13 @@ fn retention(settings: &Settings) -> Retention {
     }
 }
 
-fn tokens(settings: &Settings) -> Result<Option<Tokens>, Failure> {
-    let of_file = settings.tokens_file.as_deref().map(read_tokens).transpose()?;
-    let of_environment = match std::env::var("INFLIGHT_TOKENS") {
-        Ok(text) => {
-            let tokens = Tokens::parse(&text);
-            Some(tokens.map_err(|error| format!("INFLIGHT_TOKENS: {error}"))?)
-        }
-        Err(_) => None,
-    };
-    let both = match (of_file, of_environment) {
-        (Some(file), Some(environment)) => Some(file.and(&environment)),
-        (file, environment) => file.or(environment),
-    };
-    if both.as_ref().is_some_and(Tokens::is_empty) {
-        return Err("there are no tokens where tokens were announced".into());
-    }
-    Ok(both)
-}
-
-fn read_tokens(path: &Path) -> Result<Tokens, Failure> {
-    let text = std::fs::read_to_string(path);
-    let text = text.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(path)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o777), "others can read the tokens");
-        }
-    }
-    Ok(Tokens::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?)
-}
-
 /// Without tokens everybody may do everything, and that must not go beyond this machine.
-fn check_listen(listen: SocketAddr, tokens: Option<&Tokens>) -> Result<(), Failure> {
-    if listen.ip().is_loopback() || tokens.is_some() {
+fn check_listen(listen: SocketAddr, has_tokens: bool) -> Result<(), Failure> {
+    if listen.ip().is_loopback() || has_tokens {
         return Ok(());
     }
     let ip = listen.ip();
     Err(format!("other machines reach {ip}, so it needs tokens: give --tokens-file or INFLIGHT_TOKENS, or listen on 127.0.0.1").into())
-}
-
-/// An open service lets itself be called only by names that no page of somebody else's can have.
-fn allowed_hosts(settings: &Settings, has_tokens: bool) -> Option<Vec<String>> {
-    if settings.allowed_hosts.is_some() || has_tokens {
-        return settings.allowed_hosts.clone();
-    }
-    let ip = match settings.listen.ip() {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    };
-    let public = settings.public_url.as_deref().and_then(|url| url.split("://").nth(1));
-    let public = public.and_then(|rest| rest.split(['/', ':']).next()).map(str::to_owned);
-    let local = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned);
-    Some(local.into_iter().chain([ip]).chain(public).collect())
-}
-
-fn tls(settings: &Settings) -> Result<Option<Tls>, Failure> {
-    let (Some(chain), Some(key)) = (&settings.tls_cert, &settings.tls_key) else { return Ok(None) };
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
-    };
-    Ok(Some(Tls::from_pem(&read(chain)?, &read(key)?)?))
 }
 
 fn record_metrics() -> Result<MetricsText, Failure> {

@@ -1,19 +1,21 @@
-//! Settings in layers: defaults, a file, the environment, flags.
+//! Settings in layers: defaults, a file, the environment, flags. Each is read by the type of its setting, and
+//! what leaves a doubt is refused by name.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use config::{Config, Environment, File, FileFormat};
+use inflight_server::{Options, PublicUrl, Quota, ServeOptions};
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Failure;
 use crate::cli::Flags;
+use crate::environment;
+use crate::files::read_text;
 
 /// What the service runs with.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -26,7 +28,7 @@ pub(crate) struct Settings {
     pub(crate) allowed_hosts: Option<Vec<String>>,
     pub(crate) tls_cert: Option<PathBuf>,
     pub(crate) tls_key: Option<PathBuf>,
-    pub(crate) public_url: Option<String>,
+    pub(crate) public_url: Option<PublicUrl>,
     pub(crate) capacity: usize,
     pub(crate) keep_succeeded: Span,
     pub(crate) keep_failed: Span,
@@ -40,14 +42,22 @@ pub(crate) struct Settings {
     pub(crate) keep_alive: Span,
     pub(crate) event_interval: Span,
     pub(crate) shutdown_deadline: Span,
+    pub(crate) quota_tasks: Option<u64>,
+    pub(crate) quota_payload_bytes: Option<u64>,
+    pub(crate) quota_streams: Option<u64>,
+    pub(crate) quota_connections: Option<u64>,
+    pub(crate) quota_requests: Option<u64>,
+    pub(crate) total_payload_bytes: Option<u64>,
+    pub(crate) total_streams: Option<u64>,
+    pub(crate) total_requests: Option<u64>,
     pub(crate) log: String,
     pub(crate) log_format: Format,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let options = inflight_server::Options::default();
-        let serve = inflight_server::ServeOptions::default();
+        let options = Options::default();
+        let serve = ServeOptions::default();
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7117)),
             demo: None,
@@ -70,73 +80,160 @@ impl Default for Settings {
             keep_alive: Span(options.keep_alive),
             event_interval: Span(options.event_interval),
             shutdown_deadline: Span(serve.shutdown_deadline),
+            quota_tasks: options.quota.tasks,
+            quota_payload_bytes: options.quota.payload_bytes,
+            quota_streams: options.quota.streams,
+            quota_connections: options.quota.connections,
+            quota_requests: options.quota.requests_per_second,
+            total_payload_bytes: options.total.payload_bytes,
+            total_streams: options.total.streams,
+            total_requests: options.total.requests_per_second,
             log: "info".into(),
             log_format: Format::Text,
         }
     }
 }
 
-const PREFIX: &str = "INFLIGHT_";
-
-/// Variables of that prefix that are no settings.
-const OTHERS: [&str; 2] = ["INFLIGHT_CONFIG", "INFLIGHT_TOKENS"];
+/// Ten years.
+const LONGEST_KEPT: Duration = Duration::from_secs(87_600 * 3600);
 
 impl Settings {
     /// What the layers give together.
     pub(crate) fn load(flags: &Flags) -> Result<Self, Failure> {
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
-            let is_setting = !OTHERS.contains(&name.as_str());
-            is_setting.then(|| value.into_string().map(|value| (name, value)).ok()).flatten()
-        });
-        Self::layered(flags, variables.collect())
-    }
-
-    fn layered(flags: &Flags, variables: HashMap<String, String>) -> Result<Self, Failure> {
-        let environment = Environment::with_prefix("INFLIGHT")
-            .prefix_separator("_")
-            .try_parsing(true)
-            .list_separator(",")
-            .with_list_parse_key("allowed_hosts")
-            .source(Some(variables));
-        let mut layers = Config::builder();
-        if let Some(path) = &flags.config {
-            let text = std::fs::read_to_string(path);
-            let text = text.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-            layers = layers.add_source(File::from_str(&text, FileFormat::Toml));
-        }
-        let given = Config::try_from(flags)?;
-        let all = layers.add_source(environment).add_source(given).build()?;
-        let settings = all.try_deserialize::<Self>().map_err(|error| format!("the settings: {error}"))?;
+        let variables = environment::read()?;
+        let file = flags.config.as_deref().or(variables.config.as_deref());
+        let mut all = file.map(read_file).transpose()?.unwrap_or_default();
+        all.extend(variables.settings);
+        all.extend(flags.to_table().map_err(|error| format!("the flags: {error}"))?);
+        let settings =
+            all.try_into::<Self>().map_err(|error| format!("the settings: {}", one_line(&error)))?;
         settings.check()?;
         Ok(settings)
+    }
+
+    fn quotas(&self) -> [(&'static str, Option<u64>); 8] {
+        [
+            ("quota_tasks", self.quota_tasks),
+            ("quota_payload_bytes", self.quota_payload_bytes),
+            ("quota_streams", self.quota_streams),
+            ("quota_connections", self.quota_connections),
+            ("quota_requests", self.quota_requests),
+            ("total_payload_bytes", self.total_payload_bytes),
+            ("total_streams", self.total_streams),
+            ("total_requests", self.total_requests),
+        ]
     }
 
     fn check(&self) -> Result<(), Failure> {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err("tls_cert and tls_key are needed together".into());
         }
-        let spans = [
-            ("header_timeout", self.header_timeout),
-            ("body_timeout", self.body_timeout),
-            ("keep_alive", self.keep_alive),
-        ];
-        if let Some((name, _)) = spans.iter().find(|(_, Span(span))| span.is_zero()) {
-            return Err(format!("{name} must be longer than 0").into());
+        self.options().check()?;
+        self.serve_options().check()?;
+        for (name, Span(span)) in [
+            ("keep_succeeded", self.keep_succeeded),
+            ("keep_failed", self.keep_failed),
+            ("keep_cancelled", self.keep_cancelled),
+        ] {
+            if span > LONGEST_KEPT {
+                return Err(
+                    format!("{name} is {}; it can be from 0s to {}", Span(span), Span(LONGEST_KEPT)).into()
+                );
+            }
         }
-        if self.connections == 0 {
-            return Err("connections must be at least 1".into());
+        if !(1..=inflight::MAX_CAPACITY).contains(&self.capacity) {
+            let (value, most) = (self.capacity, inflight::MAX_CAPACITY);
+            return Err(format!("capacity is {value}; it can be from 1 to {most}").into());
+        }
+        if let Some((name, _)) = self.quotas().into_iter().find(|(_, value)| *value == Some(0)) {
+            return Err(format!("{name} is 0, which would let nobody do anything").into());
+        }
+        if self.tenant_label.is_empty() {
+            return Err("tenant_label is empty".into());
+        }
+        for name in self.allowed_hosts.iter().flatten() {
+            // Such a name would let nobody in, or, if it is empty, those who name none.
+            if !is_host(name) {
+                return Err(format!(
+                    "allowed_hosts has {name:?}, which is no name of a host (without a port)"
+                )
+                .into());
+            }
         }
         Ok(())
     }
 
-    /// As a file that gives just these.
-    pub(crate) fn to_toml(&self) -> String {
-        let json = serde_json::to_value(self).unwrap_or_default();
-        let known = json.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-        // Strings, numbers and lists of strings are written in TOML as in JSON.
-        known.map(|(name, value)| format!("{name} = {value}\n")).collect()
+    /// What the router is to do, as far as settings say it.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            tenant_label: self.tenant_label.clone(),
+            allowed_hosts: self.allowed_hosts.clone(),
+            public_url: self.public_url.clone(),
+            quota: self.quota(),
+            total: self.total(),
+            body_limit: self.body_limit,
+            body_timeout: self.body_timeout.0,
+            wait_limit: self.wait_limit.0,
+            keep_alive: self.keep_alive.0,
+            event_interval: self.event_interval.0,
+            ..Options::default()
+        }
     }
+
+    /// How connections are to be served, as far as settings say it.
+    pub(crate) fn serve_options(&self) -> ServeOptions {
+        ServeOptions {
+            header_timeout: self.header_timeout.0,
+            connections: self.connections,
+            shutdown_deadline: self.shutdown_deadline.0,
+            ..ServeOptions::default()
+        }
+    }
+
+    /// How much each caller may use.
+    fn quota(&self) -> Quota {
+        Quota {
+            tasks: self.quota_tasks,
+            payload_bytes: self.quota_payload_bytes,
+            streams: self.quota_streams,
+            connections: self.quota_connections,
+            requests_per_second: self.quota_requests,
+        }
+    }
+
+    /// How much all may use together, beside what the capacity and the number of connections bound.
+    fn total(&self) -> Quota {
+        Quota {
+            payload_bytes: self.total_payload_bytes,
+            streams: self.total_streams,
+            requests_per_second: self.total_requests,
+            ..Quota::default()
+        }
+    }
+
+    /// As a file that gives just these.
+    pub(crate) fn to_toml(&self) -> Result<String, Failure> {
+        Ok(toml::to_string(self)?)
+    }
+}
+
+fn is_host(name: &str) -> bool {
+    let url = format!("http://{name}").parse::<PublicUrl>();
+    url.is_ok_and(|url| url.host().eq_ignore_ascii_case(name))
+}
+
+/// The settings of a file. It is read as a whole, so that what is wrong in it is seen even where another
+/// layer is stronger.
+fn read_file(path: &Path) -> Result<toml::Table, Failure> {
+    let text = read_text(path)?;
+    let table = text.parse::<toml::Table>().map_err(|error| format!("{}: {error}", path.display()))?;
+    let whole = table.clone().try_into::<Settings>();
+    let _ = whole.map_err(|error| format!("{}: {}", path.display(), one_line(&error)))?;
+    Ok(table)
+}
+
+fn one_line(error: &impl fmt::Display) -> String {
+    error.to_string().trim().replace('\n', " ")
 }
 
 /// How log lines look.
