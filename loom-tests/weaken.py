@@ -322,7 +322,8 @@ def run(arguments):
 
 def add(arguments):
     """As `run`, of what is new only. What the table says of the rest is for `verify` to try again."""
-    known = table()
+    models = models_in_source()
+    known = {row: by for row, by in table().items() if by in models or not by.startswith("i")}
     found = {row: by if by.startswith("i") else None for row, by in known.items()}
 
     def try_new(row, binary, choice=None):
@@ -368,7 +369,7 @@ def check(_):
     """Whether the table has each weakening and mutation of the present source, and no survivor without
     a reason."""
     known, wrong = table(), []
-    models = {name for file in (HERE / "src/models").glob("*.rs") for name in re.findall(r"^fn (i\d\w+)", file.read_text(), re.M)}
+    models = models_in_source()
     for mutation in entries().get("mutation", []):
         mutated(mutation)
     rows = [row for row, _, _ in weakenings()] + [mutation["name"] for mutation in entries().get("mutation", [])]
@@ -384,6 +385,11 @@ def check(_):
     if wrong:
         print("run loom-tests/weaken.py run, and commit WEAKENINGS.md")
     return not wrong
+
+
+def models_in_source():
+    files = (HERE / "src/models").glob("*.rs")
+    return {name for file in files for name in re.findall(r"^fn (i\d\w+)", file.read_text(), re.M)}
 
 
 def table():
