@@ -22,8 +22,9 @@ pub use model::clock::ManualClock;
 pub use model::id::{ParseIdError, TaskId};
 pub use model::limits::{Limits, Oversized, TooLarge};
 pub use model::payload::Payload;
+pub use model::reason::{Absent, FailureReason, GoneReason};
 pub use model::retention::Retention;
-pub use model::state::{Absent, FailureReason, GoneReason, ParseStateError, State};
+pub use model::state::{ParseStateError, State};
 pub use model::version::{ParseVersionError, Version};
 pub use record::details::Details;
 pub use record::error::{

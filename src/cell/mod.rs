@@ -81,7 +81,7 @@ pub(crate) use word::{Refusal, Word};
 
 use crate::model::clock::{STAMP_BITS, Stamp};
 use crate::model::id::{Address, TaskId};
-use crate::model::state::GoneReason;
+use crate::model::reason::GoneReason;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The greatest `done` and `total`: 2⁶⁰ − 1, an exabyte. The bits above are room for additions that

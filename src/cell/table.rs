@@ -188,7 +188,7 @@ impl Drop for Tenancy {
 mod tests {
     use super::*;
     use crate::model::clock::Stamp;
-    use crate::model::state::GoneReason;
+    use crate::model::reason::GoneReason;
 
     const NOW: Stamp = Stamp::from_bits(1);
 

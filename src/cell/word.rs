@@ -14,7 +14,8 @@
 //! * *sequence* grows with every observable change except progress, and keeps growing from one tenant of
 //!   the line to the next. So, apart from O and S, no earlier value of the word returns (I5, I7).
 
-use crate::model::state::{FailureReason, GoneReason, State};
+use crate::model::reason::{FailureReason, GoneReason};
+use crate::model::state::State;
 
 const STATE_MASK: u64 = 0b111;
 const REASON_SHIFT: u32 = 3;

@@ -44,8 +44,9 @@ impl Default for KeeperMode {
 
 /// How the keeper fares: what [`Store::keeper_health`](crate::Store::keeper_health) gives.
 ///
-/// A panic of the keeper is an error in this crate. The keeper goes on with the next tick, and the task that it
-/// was at is tried again a second later. If that panics time and again, that task is neither sampled nor removed.
+/// A panic of the keeper is an error in this crate. The keeper goes on with the next tick. It tries the interrupted
+/// sample again at that tick, and an interrupted lease, time-out or removal a second later. If one panics again and
+/// again, that one task stays as it is; all others are served.
 ///
 /// ```
 /// # use inflight::{KeeperMode, Store};

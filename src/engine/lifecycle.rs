@@ -9,7 +9,8 @@ use crate::index::feed::Event;
 use crate::model::clock::Stamp;
 use crate::model::limits::{Oversized, TooLarge};
 use crate::model::payload::Payload;
-use crate::model::state::{Absent, FailureReason, State};
+use crate::model::reason::{Absent, FailureReason};
+use crate::model::state::State;
 use crate::record::error::{CancelError, ChangeError, FinishError};
 use crate::record::family::Share;
 use crate::record::status::Status;
@@ -213,56 +214,10 @@ impl Engine {
         self.status(record).ok_or(GONE)
     }
 
-    /// Ends the task of a leased handle that was silent for the span of its lease: no heartbeat, no other change
-    /// and no progress. Otherwise gives the time at which to look again.
-    ///
-    /// A change notes its time, and so does the first increment after each move of the pulse. The increments
-    /// after that are silent. So if there is progress since the keeper last looked, the last of it may have been
-    /// made until the pulse moved again, however long that took: the lease counts from there. A call that is
-    /// held up between its count and the note of the time is as silent as one that is held up before its count.
-    pub(crate) fn expire_lease(
-        &self,
-        record: &Arc<Record>,
-        now: Stamp,
-        wakes: &mut WakeList,
-    ) -> Option<Stamp> {
-        let mut cold = record.lock();
-        let status = self.status(record).filter(|status| !status.is_terminal())?;
-        let span = record.lease()?;
-        let updated = self.cell(record)?.updated();
-        let lease = cold.lease()?;
-        lease.deadline = lease.deadline.max(updated.plus(span));
-        let progress = (status.attempt(), status.done());
-        let is_news = status.done() > 0 && progress != (lease.attempt, lease.done);
-        if lease.deadline <= now && is_news {
-            (lease.attempt, lease.done) = progress;
-            lease.deadline = lease.deadline.max(self.silent_until(updated, now).plus(span));
-        }
-        if lease.deadline > now {
-            return Some(lease.deadline);
-        }
-        let ending = Ending::failed(FailureReason::Lost, "the lease ran out without a heartbeat");
-        self.end(record, cold, status.state(), ending, wakes);
-        None
-    }
-
-    /// Extends the lease.
-    pub(crate) fn heartbeat(&self, record: &Record) -> Result<(), ChangeError> {
-        let mut cold = record.lock();
-        let status = self.status(record).ok_or(ChangeError::Gone)?;
-        if status.is_terminal() {
-            return Err(ChangeError::Ended(status.state()));
-        }
-        let span = record.lease().ok_or(ChangeError::NoLease)?;
-        let lease = cold.lease().ok_or(ChangeError::NoLease)?;
-        lease.deadline = lease.deadline.max(self.clock.now().plus(span));
-        Ok(())
-    }
-
     /// The terminal transition. The caller holds the lock and has found the task in state `from`, from
     /// which the ending is allowed; it wakes whom this concerns. The order of these stores is the
     /// protocol's (`cell/mod.rs`).
-    fn end(
+    pub(crate) fn end(
         &self,
         record: &Record,
         mut cold: MutexGuard<'_, Cold>,

@@ -14,11 +14,14 @@
 //! A thread that holds a lock takes only those with a greater number. What is called under a lock of the fourth
 //! kind looks at lines only: whether an alias is over, or which entries of the roster are swept out.
 
-mod due;
 mod inbox;
 pub(crate) mod keeper;
+mod lease;
 pub(crate) mod lifecycle;
 mod pace;
+mod retention;
+mod sweeping;
+mod timers;
 mod upkeep;
 pub(crate) mod waiter;
 
@@ -38,8 +41,9 @@ use crate::index::roster::Roster;
 use crate::model::clock::{Clock, Pulse, Stamp};
 use crate::model::id::{Address, Mint, TaskId};
 use crate::model::limits::Limits;
+use crate::model::reason::{Absent, GoneReason};
 use crate::model::retention::Retention;
-use crate::model::state::{Absent, GoneReason, State};
+use crate::model::state::State;
 use crate::record::details::Details;
 use crate::record::error::{CreateError, RemoveError};
 use crate::record::family::{Children, Family, Share};
@@ -435,30 +439,5 @@ impl Engine {
                 self.mark_dirty(record);
             }
         }
-    }
-}
-
-#[cfg(all(test, not(inflight_loom)))]
-mod tests {
-    use crate::model::id::TaskId;
-    use crate::record::new_task::NewTask;
-    use crate::store::Store;
-
-    // A create that had read the alias just before its task went called the id a duplicate.
-    #[test]
-    fn i7_a_tenant_is_gone_also_when_its_line_has_the_next_one() {
-        let store = Store::builder().capacity(1).build().unwrap();
-        let id = TaskId::from_u128(7);
-        let mut task = store.create(NewTask::new("first").id(id)).unwrap();
-        let alias = store.engine.registry.find_alias(id, Some).unwrap();
-        let is_alive = || store.engine.is_alive(alias.address);
-        assert!(is_alive());
-        task.cancel().unwrap();
-        assert!(is_alive(), "it has ended, but is there");
-        let _ = store.remove(id).unwrap();
-        assert!(!is_alive());
-        drop(task);
-        let _next = store.create(NewTask::new("next")).unwrap();
-        assert!(!is_alive());
     }
 }

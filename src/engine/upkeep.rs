@@ -48,18 +48,22 @@
 //!
 //! # A tick that panics
 //!
-//! It ends in the middle of one task or timer. That one stays on its list, behind the others, so that the next
-//! tick goes on with them. Wakers that were taken out are called.
+//! It ends in the middle of one task, line or timer. A task stays on its list, behind the others; a timer waits for
+//! a second; a scan goes on with the next line, and is made once more. So the next tick goes on with the others. A panic in the scan or in
+//! the samples does not keep timers and removals from their turn in the same tick. Wakers that were taken out are
+//! called.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::cell::Cell;
 use crate::engine::Engine;
-use crate::engine::due::{Dues, TimerInboxes};
 use crate::engine::inbox::Inbox;
 use crate::engine::keeper::Health;
 use crate::engine::pace::{INTERVAL, Pace};
+use crate::engine::retention::{Queues, Retired};
+use crate::engine::sweeping::SLACK;
+use crate::engine::timers::{Timer, Timers};
 use crate::model::clock::Stamp;
 use crate::model::id::Address;
 use crate::record::Record;
@@ -73,19 +77,19 @@ pub(crate) const SLICE: usize = 1024;
 /// How many lines a slice looks at for the first reader of the feed.
 const LINES: u32 = 64 * SLICE as u32;
 
-/// How many entries a list may have room for beyond a multiple of those that it holds.
-pub(crate) const SLACK: usize = 1024;
-
 /// What is left to the keeper, and the keeper's own lists.
 pub(crate) struct Upkeep {
     dirty: Inbox<Address>,
-    pub(crate) inboxes: TimerInboxes,
+    pub(crate) timers: Inbox<Timer>,
+    pub(crate) retired: Inbox<Retired>,
     lists: Mutex<Lists>,
     /// A lock of its own, which nobody holds for long: a new reader of the feed does not wait for the keeper.
     shared: Mutex<Shared>,
     pub(crate) health: Health,
     #[cfg(all(test, not(inflight_loom)))]
     fuse: std::sync::Mutex<Option<usize>>,
+    #[cfg(all(test, not(inflight_loom)))]
+    cursed: std::sync::Mutex<Option<Address>>,
 }
 
 /// What the keeper shares with new readers of the feed, and with those who judge leases.
@@ -109,7 +113,8 @@ struct Lists {
     active: VecDeque<Active>,
     unsampled: usize,
     scan: Option<Scan>,
-    dues: Dues,
+    timers: Timers,
+    queues: Queues,
 }
 
 /// A task that is sampled.
@@ -128,11 +133,15 @@ struct Scan {
     begun: Stamp,
     /// The next line to look at.
     next: u32,
+    /// A line is being looked at; it is still said here after a panic.
+    is_looking: bool,
+    /// A line was left out because of a panic, so all are looked at once more.
+    is_partial: bool,
 }
 
 /// The times that a slice goes by.
 #[derive(Clone, Copy)]
-struct Beat {
+struct Times {
     /// What the clock showed when the slice began: what is due by it is due.
     due: Stamp,
     /// Where the pulse was before its last move.
@@ -143,12 +152,15 @@ impl Upkeep {
     pub(crate) fn new(pace: Pace) -> Self {
         Self {
             dirty: Inbox::new(),
-            inboxes: TimerInboxes::new(),
+            timers: Inbox::new(),
+            retired: Inbox::new(),
             lists: Mutex::new(Lists::default()),
             shared: Mutex::new(Shared { pace, unread: None }),
             health: Health::default(),
             #[cfg(all(test, not(inflight_loom)))]
             fuse: std::sync::Mutex::new(None),
+            #[cfg(all(test, not(inflight_loom)))]
+            cursed: std::sync::Mutex::new(None),
         }
     }
 
@@ -157,6 +169,17 @@ impl Upkeep {
     pub(crate) fn may_panic(&self) {
         #[cfg(all(test, not(inflight_loom)))]
         self.burn();
+    }
+
+    /// The same, at the sample of a task.
+    #[inline(always)]
+    fn may_panic_at(&self, _address: Address) {
+        #[cfg(all(test, not(inflight_loom)))]
+        {
+            let cursed = *self.cursed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            assert!(cursed != Some(_address), "a test has the keeper panic");
+            self.burn();
+        }
     }
 
     /// Has a task sampled at the coming ticks; the caller has set its mark.
@@ -201,21 +224,34 @@ impl Engine {
         if is_first {
             self.pulse.follow_wall(&self.clock);
         }
-        let (beat, has_moved) = self.beat(due, lists, is_first);
-        let is_scanned = self.scan(&mut lists.scan);
-        // In a long tick the samples begin anew when all have been taken and the pulse has moved.
-        if is_first || is_scanned || (has_moved && lists.unsampled == 0) {
-            let dirty = self.upkeep.dirty.fetch().into_iter();
-            lists.active.extend(dirty.map(|address| Active { address, observed_since: None }));
-            lists.unsampled = lists.active.len();
+        let (times, has_moved) = self.move_pulse(due, lists, is_first);
+        // A task that panics whenever it is sampled keeps no lease, time-out or removal from its turn.
+        let looked = catch_unwind(AssertUnwindSafe(|| {
+            let is_scanned = self.scan(&mut lists.scan);
+            // In a long tick the samples begin anew when all have been taken and the pulse has moved.
+            if is_first || is_scanned || (has_moved && lists.unsampled == 0) {
+                let dirty = self.upkeep.dirty.fetch().into_iter();
+                lists.active.extend(dirty.map(|address| Active { address, observed_since: None }));
+                lists.unsampled = lists.active.len();
+            }
+            self.sample(lists, times, wakes);
+        }));
+        let is_more_due = self.do_what_is_due(lists, due, wakes);
+        if let Err(panic) = looked {
+            resume_unwind(panic);
         }
-        self.sample(lists, beat, wakes);
-        let is_more_due = self.do_what_is_due(&mut lists.dues, due, wakes);
         is_more_due || lists.unsampled > 0 || lists.scan.is_some()
     }
 
+    /// Does a slice of what is due by `now`. Returns whether there is more.
+    fn do_what_is_due(&self, lists: &mut Lists, now: Stamp, wakes: &mut WakeList) -> bool {
+        lists.timers.retry_interrupted(now);
+        let is_more = self.fire_timers(&mut lists.timers, now, wakes);
+        self.let_go(&mut lists.queues, &mut lists.timers, now, wakes) || is_more
+    }
+
     /// Moves the pulse, if it may move, and sees whether a new reader has come. Gives whether the pulse moved.
-    fn beat(&self, due: Stamp, lists: &mut Lists, is_first: bool) -> (Beat, bool) {
+    fn move_pulse(&self, due: Stamp, lists: &mut Lists, is_first: bool) -> (Times, bool) {
         let mut shared = lock(&self.upkeep.shared);
         let may_move = shared.pace.may_move(due);
         if may_move {
@@ -224,9 +260,15 @@ impl Engine {
             shared.pace.has_moved(due, self.clock.now());
         }
         if is_first && lists.scan.is_none() {
-            lists.scan = shared.unread.map(|unread| Scan { unread, begun: due, next: 0 });
+            lists.scan = shared.unread.map(|unread| Scan {
+                unread,
+                begun: due,
+                next: 0,
+                is_looking: false,
+                is_partial: false,
+            });
         }
-        (Beat { due, before: shared.pace.before() }, may_move)
+        (Times { due, before: shared.pace.before() }, may_move)
     }
 
     /// By when progress was made that is silent since `updated`. By `now`, if the pulse has not moved since.
@@ -238,14 +280,14 @@ impl Engine {
     // ---- samples ----------------------------------------------------------------------------------------
 
     /// Samples active tasks, and drops those that are quiet.
-    fn sample(&self, lists: &mut Lists, beat: Beat, wakes: &mut WakeList) {
+    fn sample(&self, lists: &mut Lists, times: Times, wakes: &mut WakeList) {
         let Lists { active, unsampled, .. } = lists;
         for _ in 0..(*unsampled).min(SLICE) {
             *unsampled -= 1;
             // First behind the others: so it stays on the list in case of a panic.
             active.rotate_left(usize::from(!active.is_empty()));
             let Some(task) = active.back_mut() else { break };
-            if !self.sample_one(task, beat, wakes) {
+            if !self.sample_one(task, times, wakes) {
                 active.pop_back();
             }
         }
@@ -255,8 +297,8 @@ impl Engine {
     }
 
     /// Tells of the task's progress, if there is any to tell of. Gives whether the task stays on the list.
-    fn sample_one(&self, task: &mut Active, beat: Beat, wakes: &mut WakeList) -> bool {
-        self.upkeep.may_panic();
+    fn sample_one(&self, task: &mut Active, times: Times, wakes: &mut WakeList) -> bool {
+        self.upkeep.may_panic_at(task.address);
         let Some(cell) = self.table.cell(task.address.slot) else { return false };
         let Some(key) = self.tenant(task.address) else { return false };
         if cell.word().is_terminal() {
@@ -277,15 +319,15 @@ impl Engine {
             (true, None) => Some(self.clock.now()),
             (true, since) => since,
         };
-        let is_recent = |since: Stamp| since.plus(INTERVAL) > beat.due;
-        if cell.updated() >= beat.before || task.observed_since.is_some_and(is_recent) {
+        let is_recent = |since: Stamp| since.plus(INTERVAL) > times.due;
+        if cell.updated() >= times.before || task.observed_since.is_some_and(is_recent) {
             return true;
         }
         // From here on the line has to stay this task's: who holds the record keeps it.
         let Some(_record) = record.or_else(|| self.registry.find(key)) else { return false };
         let was = cell.clear_dirty();
         let has_watcher = was.is_observed() && task.observed_since.is_none();
-        (cell.updated() >= beat.before || has_watcher) && cell.mark_dirty()
+        (cell.updated() >= times.before || has_watcher) && cell.mark_dirty()
     }
 
     /// Brings the sums of the task's parent up to date, and tells those who observe the task if it has made
@@ -330,25 +372,30 @@ impl Engine {
     /// Looks at lines, and puts tasks on the list that make silent progress. Gives whether it has now looked at all
     /// of them.
     fn scan(&self, scan: &mut Option<Scan>) -> bool {
-        let Some(Scan { unread, begun, next }) = scan else { return false };
+        let Some(Scan { unread, begun, next, is_looking, is_partial }) = scan else { return false };
+        *is_partial |= std::mem::take(is_looking);
         let used = self.table.used();
         let end = next.saturating_add(LINES).min(used);
-        for slot in *next..end {
-            let Some(cell) = self.table.cell(slot) else { break };
+        while *next < end {
+            let slot = *next;
+            // Before the look, so that the scan goes on with the next line after a panic.
+            *next += 1;
+            let Some(cell) = self.table.cell(slot) else { continue };
             let word = cell.word();
             if word.is_vacant() || word.is_terminal() || cell.updated() < unread.since {
                 continue;
             }
+            *is_looking = true;
             self.upkeep.may_panic();
             if let Some(record) = self.registry.find(cell.tenant(slot)) {
                 self.mark_dirty(&record);
             }
+            *is_looking = false;
         }
-        *next = end;
-        if end < used {
+        if *next < used {
             return false;
         }
-        if *begun >= unread.subscribed.plus(INTERVAL) {
+        if !*is_partial && *begun >= unread.subscribed.plus(INTERVAL) {
             let mut shared = lock(&self.upkeep.shared);
             // Unless another reader has come since.
             shared.unread.take_if(|pending| pending == unread);
@@ -374,13 +421,14 @@ pub(crate) struct Sizes {
 impl Upkeep {
     pub(crate) fn sizes(&self) -> Sizes {
         let lists = lock(&self.lists);
-        let ((dues, dues_room), (inbox, inbox_room)) = (lists.dues.size(), self.inboxes.size());
         let (dirty, dirty_room) = self.dirty.size();
+        let sizes = [lists.timers.size(), lists.queues.size(), self.timers.size(), self.retired.size()];
+        let (dues, dues_room) = sizes.iter().fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
         Sizes {
             active: lists.active.len(),
             dirty,
-            dues: dues + inbox,
-            room: lists.active.capacity() + dirty_room + dues_room + inbox_room,
+            dues,
+            room: lists.active.capacity() + dirty_room + dues_room,
             has_unread: lock(&self.shared).unread.is_some(),
         }
     }
@@ -388,6 +436,11 @@ impl Upkeep {
     /// Has the keeper panic at the `nth` place where it may; it does so once.
     pub(crate) fn panic_at(&self, nth: usize) {
         *self.fuse.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(nth);
+    }
+
+    /// Has the keeper panic whenever it samples this task.
+    pub(crate) fn panic_at_each_sample_of(&self, address: Address) {
+        *self.cursed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(address);
     }
 
     fn burn(&self) {

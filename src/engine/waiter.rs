@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use crate::engine::Engine;
 use crate::index::feed::Subject;
 use crate::model::id::TaskId;
-use crate::model::state::Absent;
+use crate::model::reason::Absent;
 use crate::model::version::Version;
 use crate::record::Record;
 use crate::record::status::Status;
@@ -163,28 +163,5 @@ impl fmt::Debug for Waiter {
             WaiterState::Concluded(news) => f.debug_tuple("Concluded").field(news).finish(),
             WaiterState::Registered(_, subject) => f.debug_tuple("Registered").field(&subject.id).finish(),
         }
-    }
-}
-
-#[cfg(all(test, not(inflight_loom)))]
-mod tests {
-    use crate::record::new_task::NewTask;
-    use crate::store::Store;
-
-    #[test]
-    fn i6_a_waiter_that_is_dropped_gives_up_its_seat() {
-        let store = Store::builder().capacity(16).build().unwrap();
-        let task = store.create(NewTask::new("test")).unwrap();
-        let record = store.engine.find(task.id()).unwrap();
-        let (first, last) = (store.wait(task.id()), store.watch(task.id()));
-        for _ in 0..100 {
-            drop((store.wait(task.id()), store.watch(task.id()), task.cancelled()));
-        }
-        let seats = || record.lock().waiters().map(|waiters| (waiters.len(), waiters.want_progress()));
-        assert_eq!(seats(), Some((2, true)));
-        drop(last);
-        assert_eq!(seats(), Some((1, false)), "each has its own");
-        drop(first);
-        assert_eq!(seats(), None);
     }
 }

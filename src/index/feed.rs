@@ -27,13 +27,11 @@ use crossbeam_utils::CachePadded;
 use slab::Slab;
 
 use crate::model::id::TaskId;
-use crate::model::state::GoneReason;
+use crate::model::limits::MAX_READERS;
+use crate::model::reason::GoneReason;
 use crate::record::status::Status;
 use crate::record::wait_list::WakeList;
 use crate::sync::{AtomicU64, Mutex, Ordering, STRIPES, lock};
-
-/// How many readers a store has at the most.
-pub(crate) const MAX_READERS: usize = 1024;
 
 const LANES: usize = STRIPES;
 const NOBODY: usize = usize::MAX;

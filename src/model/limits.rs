@@ -1,5 +1,8 @@
 //! The sizes that a store accepts. Pure.
 
+/// How many readers a store has at the most.
+pub(crate) const MAX_READERS: usize = 1024;
+
 /// The greatest sizes that a store accepts. Anything larger is refused with an error that names the size and
 /// the limit. Sizes are in bytes, except for the number of labels.
 ///

@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub(crate) mod id;
 pub(crate) mod limits;
 pub(crate) mod payload;
+pub(crate) mod reason;
 pub(crate) mod retention;
 pub(crate) mod state;
 pub(crate) mod version;

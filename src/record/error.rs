@@ -8,7 +8,8 @@ use crate::cell::{MAX_ATTEMPTS, NotCounted, Refusal};
 use crate::model::id::TaskId;
 use crate::model::limits::TooLarge;
 use crate::model::payload::Payload;
-use crate::model::state::{Absent, State};
+use crate::model::reason::Absent;
+use crate::model::state::State;
 use crate::record::status::Status;
 
 /// A store could not be built.

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::cell::Reading;
 use crate::model::id::TaskId;
-use crate::model::state::{FailureReason, State};
+use crate::model::reason::FailureReason;
+use crate::model::state::State;
 use crate::model::version::Version;
 
 /// The snapshot of a task that a poll returns. It is `Copy`, and refers to nothing else.

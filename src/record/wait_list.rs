@@ -36,7 +36,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use crate::model::state::Absent;
+use crate::model::reason::Absent;
 use crate::model::version::Version;
 use crate::record::status::Status;
 use crate::sync::{Arc, Mutex, Once, lock};

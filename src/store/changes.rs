@@ -7,9 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::engine::Engine;
-use crate::index::feed::{MAX_READERS, Taken};
+use crate::index::feed::Taken;
 use crate::model::id::TaskId;
-use crate::model::state::GoneReason;
+use crate::model::limits::MAX_READERS;
+use crate::model::reason::GoneReason;
 use crate::record::status::Status;
 use crate::store::Store;
 use crate::store::wait::block_on;

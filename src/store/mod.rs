@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::engine::keeper::{KeeperHealth, KeeperMode};
 use crate::index::counts::Counts;
 use crate::model::id::TaskId;
-use crate::model::state::{Absent, GoneReason};
+use crate::model::reason::{Absent, GoneReason};
 use crate::record::details::Details;
 use crate::record::error::{BuildError, CancelError, CreateError, ListError, RemoveError};
 use crate::record::family::Children;

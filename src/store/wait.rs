@@ -16,7 +16,7 @@ use futures_core::stream::FusedStream;
 use crate::engine::waiter::Waiter;
 use crate::model::clock::Stamp;
 use crate::model::id::TaskId;
-use crate::model::state::Absent;
+use crate::model::reason::Absent;
 use crate::model::version::Version;
 use crate::record::status::Status;
 use crate::record::wait_list::Interest;

@@ -85,13 +85,6 @@ pub(crate) fn keep_order() {
     std::sync::atomic::compiler_fence(Ordering::SeqCst);
 }
 
-/// How the store itself hashes ids: with a random seed, because clients choose ids.
-#[cfg(not(any(inflight_loom, inflight_shuttle)))]
-pub(crate) type Hashing = foldhash::fast::RandomState;
-/// How the store itself hashes ids: with a fixed seed, because an execution must be repeatable.
-#[cfg(any(inflight_loom, inflight_shuttle))]
-pub(crate) type Hashing = foldhash::fast::FixedState;
-
 /// A value that is set once and then copied without a lock.
 #[cfg(not(any(inflight_loom, inflight_shuttle)))]
 mod once {

@@ -6,7 +6,7 @@ use std::sync::Arc as StdArc;
 use crate::engine::lifecycle::{Ending, Finish};
 use crate::model::id::TaskId;
 use crate::model::payload::Payload;
-use crate::model::state::FailureReason;
+use crate::model::reason::FailureReason;
 use crate::record::error::{ChangeError, FinishError, ProgressError};
 use crate::record::status::Status;
 use crate::sync::{AtomicU64, Ordering};

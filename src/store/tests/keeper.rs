@@ -6,8 +6,9 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::{Bell, TICK, poll, running, store, store_with, tick};
+use crate::model::reason::FailureReason;
 use crate::model::retention::Retention;
-use crate::model::state::{FailureReason, State};
+use crate::model::state::State;
 use crate::record::new_task::NewTask;
 use crate::store::changes::Drained;
 use crate::task::Task;

@@ -1,6 +1,8 @@
 //! Tests of a whole store that look at what is inside.
 #![allow(clippy::unwrap_used, reason = "what tests share fails as they do")]
 
+mod counting;
+mod engine;
 mod keeper;
 mod keeper_panics;
 
