@@ -1,8 +1,8 @@
 //! Handles: what happens to a task whose worker is gone, and to a worker whose task is gone.
 //!
-//! * I10: a dropped handle leaves `Failed(Lost)`; the handle of a started task that is dropped by a panic leaves
-//!   `Failed(Panicked)` with the panic's message. A scope ends its task whichever way it is left. Of several
-//!   shared handles, the last one counts.
+//! * I10: a dropped handle leaves `Failed(Lost)`; the handle of a started task that is dropped by a panic
+//!   leaves `Failed(Panicked)` with the panic's message. A scope ends its task whichever way it is left. Of
+//!   several shared handles, the last one counts.
 //! * I4: a late call changes nothing.
 //! * I7: a handle that outlived its task writes to no other task.
 //! * Several threads that count for one task lose nothing.

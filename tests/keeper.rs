@@ -1,7 +1,7 @@
 //! The keeper: which thread ticks, what a tick does, and that the thread ends.
 //!
-//! * The builder's modes: a thread of the store's own ticks, or only calls of `tick` do. (That the thread ends with
-//!   the store, and goes on after a panic, is in `src/store/tests/`.)
+//! * The builder's modes: a thread of the store's own ticks, or only calls of `tick` do. (That the thread
+//!   ends with the store, and goes on after a panic, is in `src/store/tests/`.)
 //! * I10: a lease that runs out leaves `Failed(Lost)`, and its holder is fenced out. A heartbeat extends it,
 //!   and so does progress; it does not expire early.
 //! * Concurrent ticks by several threads, and ticks while the clock stands still, do no harm.
@@ -126,8 +126,8 @@ fn i10_progress_keeps_a_lease() {
     assert_eq!((state(&task), shared.status().unwrap().state()), (State::Failed, State::Failed));
 }
 
-/// Regression: while a tick took long, for example since a million tasks expired at once, the pulse stood still.
-/// All increments were silent meanwhile, and the lease ran out under a worker that never paused.
+/// Regression: while a tick took long, for example since a million tasks expired at once, the pulse stood
+/// still. All increments were silent meanwhile, and the lease ran out under a worker that never paused.
 #[test]
 fn i10_a_worker_that_counts_is_not_lost_however_long_a_tick_takes() {
     const MILLI: Duration = Duration::from_millis(1);

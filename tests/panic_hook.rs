@@ -1,5 +1,5 @@
-//! The process's panic hook, and messages of panics (I10). A binary of its own, since the hook is the process's;
-//! its tests take turns.
+//! The process's panic hook, and messages of panics (I10). A binary of its own, since the hook is the
+//! process's; its tests take turns.
 //!
 //! * A store that is built looks after the hook, also where another store was built before.
 //! * A hook that is set later takes the messages away, until the next store is built or

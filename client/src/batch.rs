@@ -34,8 +34,9 @@ impl Client {
     /// The tasks with these ids, results and errors included. An id that is named twice is read once.
     ///
     /// One request, if its answer is within the limits of the service and of this client
-    /// ([`max_body`](crate::ClientBuilder::max_body)); otherwise several, each for a part of the ids. The memory
-    /// of the result is at most the number of ids times that limit. To use less memory, ask for fewer ids.
+    /// ([`max_body`](crate::ClientBuilder::max_body)); otherwise several, each for a part of the ids. The
+    /// memory of the result is at most the number of ids times that limit. To use less memory, ask for fewer
+    /// ids.
     ///
     /// # Errors
     ///
@@ -88,8 +89,8 @@ impl Client {
 
     /// One page of the tasks that match, in the order of their creation.
     ///
-    /// If a page is over the limit of an answer ([`max_body`](crate::ClientBuilder::max_body)), the client asks
-    /// again for half as many tasks.
+    /// If a page is over the limit of an answer ([`max_body`](crate::ClientBuilder::max_body)), the client
+    /// asks again for half as many tasks.
     ///
     /// ```no_run
     /// # use inflight_client::{Client, Filter, State};
@@ -109,8 +110,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// A 400 names what is wrong with the filter or the token; [`is_too_large`](Error::is_too_large) if one task
-    /// alone is over the limit.
+    /// A 400 names what is wrong with the filter or the token; [`is_too_large`](Error::is_too_large) if one
+    /// task alone is over the limit.
     pub async fn list(&self, filter: &Filter) -> Result<Page, Error> {
         let mut smaller: Option<(u32, Filter)> = None;
         loop {

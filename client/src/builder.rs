@@ -63,10 +63,10 @@ impl ClientBuilder {
         self
     }
 
-    /// How often a request is tried again after a fault of the network or a 429, 502, 503 or 504; 3 by default.
-    /// This is safe: a request is idempotent, or it has a key and the service carries it out once. The client
-    /// waits in between for as long as the server asks, or from 100 ms on
-    /// doubling, but never longer than [`max_backoff`](Self::max_backoff).
+    /// How often a request is tried again after a fault of the network or a 429, 502, 503 or 504; 3 by
+    /// default. This is safe: a request is idempotent, or it has a key and the service carries it out once.
+    /// The client waits in between for as long as the server asks, or from 100 ms on doubling, but never
+    /// longer than [`max_backoff`](Self::max_backoff).
     pub fn retries(mut self, retries: u32) -> Self {
         self.bounds.retries = retries;
         self
@@ -79,15 +79,15 @@ impl ClientBuilder {
         self
     }
 
-    /// How many bytes the body of an answer may have; 9 MiB by default, because a list or a batch of the service has
-    /// up to 8 MiB of tasks. A larger answer is an error, and is not read to its end.
+    /// How many bytes the body of an answer may have; 9 MiB by default, because a list or a batch of the
+    /// service has up to 8 MiB of tasks. A larger answer is an error, and is not read to its end.
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.bounds.max_body = bytes;
         self
     }
 
-    /// How many bytes one event of a stream may have; 8 MiB by default. (A result may have 1 MiB, and text that
-    /// is shown as JSON takes up to six times its bytes.)
+    /// How many bytes one event of a stream may have; 8 MiB by default. (A result may have 1 MiB, and text
+    /// that is shown as JSON takes up to six times its bytes.)
     pub fn max_event(mut self, bytes: usize) -> Self {
         self.bounds.max_event = bytes;
         self

@@ -39,8 +39,8 @@ const WAIT_STEP: Duration = Duration::from_secs(30);
 ///
 /// # Cancellation
 ///
-/// Every future here can be dropped, and its method called again. A read sends a new request. A write that was
-/// dropped may have been carried out: [`create`](Self::create) can be repeated if the caller chooses the
+/// Every future here can be dropped, and its method called again. A read sends a new request. A write that
+/// was dropped may have been carried out: [`create`](Self::create) can be repeated if the caller chooses the
 /// idempotency key, and a write by [`TaskRef`] if it has a precondition. [`wait`](Self::wait) and
 /// [`changed_since`](Self::changed_since) start their time limit again, but miss no change. [`Watch`],
 /// [`Events`] and [`Worker`] continue where they were.
@@ -113,9 +113,9 @@ impl Client {
         Self::over(Arc::new(self.transport.apart()))
     }
 
-    /// Creates a task. Repeats are safe: they have one idempotency key, and so make one task. To repeat a call that
-    /// was dropped before its answer, choose the key ([`NewTask::idempotency_key`]). Without it each call has a
-    /// new key.
+    /// Creates a task. Repeats are safe: they have one idempotency key, and so make one task. To repeat a
+    /// call that was dropped before its answer, choose the key ([`NewTask::idempotency_key`]). Without it
+    /// each call has a new key.
     ///
     /// # Errors
     ///
@@ -235,9 +235,9 @@ impl Client {
         Watch::new(self.clone(), id.into())
     }
 
-    /// Follows all tasks that match, live: first those that there are, then what changes. What of a filter is for
-    /// lists (page size and token, [`changed_since`](Filter::changed_since), [`full`](Filter::full)) means
-    /// nothing here.
+    /// Follows all tasks that match, live: first those that there are, then what changes. What of a filter is
+    /// for lists (page size and token, [`changed_since`](Filter::changed_since), [`full`](Filter::full))
+    /// means nothing here.
     #[must_use]
     pub fn events(&self, filter: &Filter) -> Events {
         Events::new(self.clone(), filter)
@@ -280,8 +280,8 @@ impl Client {
     /// Creates a task that is running, in one request, and gives the handle to work on it with.
     ///
     /// The task has a lease, so that it does not run for ever if its worker vanishes: that of
-    /// [`NewTask::lease`], or 60 s. Only one worker gets the task: an id or an idempotency key that another call
-    /// has used is refused. If this future is dropped before its answer, the task ends as lost.
+    /// [`NewTask::lease`], or 60 s. Only one worker gets the task: an id or an idempotency key that another
+    /// call has used is refused. If this future is dropped before its answer, the task ends as lost.
     ///
     /// # Errors
     ///
@@ -293,8 +293,8 @@ impl Client {
     }
 
     /// Starts a pending task, and gives the handle to work on it with: it reports progress, coalesced, and
-    /// sends the heartbeats of its lease. A task without a lease runs for ever if its worker vanishes without a
-    /// word.
+    /// sends the heartbeats of its lease. A task without a lease runs for ever if its worker vanishes without
+    /// a word.
     ///
     /// If this future is dropped before its answer, and the task was started, the task ends as lost.
     ///

@@ -29,8 +29,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What happened to a task of the feed.
 ///
-/// An id can be used again, and an event of an earlier task may come after an event of the later task. The later
-/// task has greater versions. So in a copy of the tasks the greater version wins:
+/// An id can be used again, and an event of an earlier task may come after an event of the later task. The
+/// later task has greater versions. So in a copy of the tasks the greater version wins:
 ///
 /// ```no_run
 /// use std::collections::HashMap;
@@ -74,8 +74,8 @@ pub enum Event {
         /// The version at which it did not match, where that is told.
         version: Option<Version>,
     },
-    /// All tasks that there are have been told; what follows is what changes. So many there are in each state,
-    /// whatever the filter.
+    /// All tasks that there are have been told; what follows is what changes. So many there are in each
+    /// state, whatever the filter.
     Ready(Counts),
     /// The reader fell behind, or the service was restarted: it begins anew, with all tasks that there are.
     /// What is not among them by the next [`Event::Ready`] is gone.
@@ -180,8 +180,8 @@ impl Feed {
         Connection::new(response.into_body(), bounds.max_event, bounds.max_silence)
     }
 
-    /// Notes that the connection is lost, and when to try the next. Returns an error that a new connection cannot
-    /// solve, and the last error of too many.
+    /// Notes that the connection is lost, and when to try the next. Returns an error that a new connection
+    /// cannot solve, and the last error of too many.
     fn lost(&mut self, error: Error) -> Result<(), Error> {
         self.link = Link::Down(Instant::now());
         if !error.is_transient() || self.backoff.tries() >= self.client.transport.bounds.reconnects {
@@ -202,8 +202,8 @@ where
         Self { body, parser: Parser::new(max_event), chunk: Bytes::new(), max_silence, dead_at }
     }
 
-    /// The next message, or none at the end of the body. It can be dropped: a chunk that has arrived is kept, and
-    /// so is the deadline, which only a new chunk moves. A comment is a chunk, too.
+    /// The next message, or none at the end of the body. It can be dropped: a chunk that has arrived is kept,
+    /// and so is the deadline, which only a new chunk moves. A comment is a chunk, too.
     async fn next(&mut self) -> Result<Option<Message>, Error> {
         loop {
             let limit = self.parser.limit();

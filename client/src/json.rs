@@ -8,9 +8,9 @@ use crate::error::Error;
 
 /// A result or an error, as the service has it: JSON text.
 ///
-/// JSON has numbers of any size and lists of any depth, and no parser accepts all of them. So the text is kept as
-/// it is, and only [`parse`](Self::parse) can fail: every task can be read, whatever its result is. Two values
-/// are equal if their texts are equal.
+/// JSON has numbers of any size and lists of any depth, and no parser accepts all of them. So the text is
+/// kept as it is, and only [`parse`](Self::parse) can fail: every task can be read, whatever its result is.
+/// Two values are equal if their texts are equal.
 ///
 /// ```
 /// # fn doc(task: inflight_client::Details) -> Result<(), inflight_client::Error> {

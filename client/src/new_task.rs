@@ -152,8 +152,8 @@ impl NewTask {
         self.lease_ms.map(Duration::from_millis)
     }
 
-    /// The same task, running from the start, with a lease. `claim` names the worker, so that no other worker gets
-    /// the task by the same id or key.
+    /// The same task, running from the start, with a lease. `claim` names the worker, so that no other worker
+    /// gets the task by the same id or key.
     pub(crate) fn claimed(mut self, lease: Duration, claim: String) -> Self {
         self.status = Some("running");
         self.claim = Some(claim);

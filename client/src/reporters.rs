@@ -1,8 +1,8 @@
 //! The thread that the reporters of a client's workers run on. No worker runs on it: a worker that computes
 //! without an `.await` blocks its thread, and a reporter on the same thread would lose the lease (I10).
 //!
-//! A client with workers has one such thread. It starts with the first worker and ends with the last reporter. It
-//! has its own connections, because a connection depends on the runtime that made it.
+//! A client with workers has one such thread. It starts with the first worker and ends with the last
+//! reporter. It has its own connections, because a connection depends on the runtime that made it.
 
 use std::future::Future;
 use std::io;

@@ -91,8 +91,8 @@ impl<'c> TaskRef<'c> {
     pub(crate) async fn patch(self, patch: &Patch) -> Result<Details, Error> {
         let patch = Patch { attempt: self.attempt, ..patch.clone() };
         let call = Call::new(Method::PATCH, path(self.id, "")).json(&patch)?;
-        // A second transition is refused, and so is a second write with the same precondition. All other patches
-        // are idempotent: they contain the new value, not an increment.
+        // A second transition is refused, and so is a second write with the same precondition. All other
+        // patches are idempotent: they contain the new value, not an increment.
         let call = if patch.status.is_some() || self.version.is_some() { call.keyed(None)? } else { call };
         self.send(call).await?.parse()
     }
@@ -137,8 +137,8 @@ impl<'c> TaskRef<'c> {
         self.finish(&Ending::Cancelled, &mut false).await
     }
 
-    /// Ends the task. `unsure` says that an earlier try may have been carried out without an answer. If the next try
-    /// then finds the task ended exactly as asked, the earlier one has won.
+    /// Ends the task. `unsure` says that an earlier try may have been carried out without an answer. If the
+    /// next try then finds the task ended exactly as asked, the earlier one has won.
     pub(crate) async fn finish(self, ending: &Ending, unsure: &mut bool) -> Result<Finished, Error> {
         // Without a key: the service would keep the answer, and a result can be large.
         let call = self.verb_call(ending.verb(), ending.body())?;

@@ -98,8 +98,8 @@ impl Call {
         self
     }
 
-    /// With an idempotency key, so that the service carries the request out once, however often it is sent. Without
-    /// `key` it is a random one.
+    /// With an idempotency key, so that the service carries the request out once, however often it is sent.
+    /// Without `key` it is a random one.
     pub(crate) fn keyed(self, key: Option<&str>) -> Result<Self, Error> {
         self.header(IDEMPOTENCY_KEY, key.map_or_else(random_word, str::to_owned).as_str())
     }
@@ -165,8 +165,8 @@ impl Transport {
         self.send_noting(call, &mut false).await
     }
 
-    /// As [`send`](Self::send), and notes whether the request may have been carried out without an answer. That is
-    /// also noted if this future is dropped.
+    /// As [`send`](Self::send), and notes whether the request may have been carried out without an answer.
+    /// That is also noted if this future is dropped.
     pub(crate) async fn send_noting(&self, call: Call, unsure: &mut bool) -> Result<Reply, Error> {
         let mut backoff = self.bounds.backoff();
         loop {

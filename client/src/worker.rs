@@ -21,14 +21,14 @@ use crate::writes::Ending;
 /// How a worker reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerOptions {
-    /// The lease that the task was created with, if it has one. Without a report, a heartbeat is sent after a third
-    /// of it, or earlier.
+    /// The lease that the task was created with, if it has one. Without a report, a heartbeat is sent after a
+    /// third of it, or earlier.
     pub lease: Option<Duration>,
     /// The shortest time between two reports; 250 ms by default, and 10 ms at the least. However often the
     /// worker advances, it makes no more requests than that.
     pub report_every: Duration,
-    /// After how long without a report the worker asks whether it is to stop; 2 s by default. With a lease this
-    /// request is the heartbeat.
+    /// After how long without a report the worker asks whether it is to stop; 2 s by default. With a lease
+    /// this request is the heartbeat.
     pub check_every: Duration,
     /// For how long the last report and the end are tried again while the service cannot be reached; 60 s by
     /// default.
@@ -62,10 +62,10 @@ pub enum Standing {
 /// The handle of a task that is worked on here and kept there: what [`Client::work`] gives.
 ///
 /// [`advance`](Self::advance) is one atomic addition. The workers of a client share a thread that reports the
-/// count, a few times a second at the most ([`WorkerOptions::report_every`]), together with the newest message and
-/// total. Nothing queues up: whatever has not been reported yet is one number, one message and one total.
-/// While the service cannot be reached the worker goes on counting, and the first report that gets through
-/// makes up for it.
+/// count, a few times a second at the most ([`WorkerOptions::report_every`]), together with the newest
+/// message and total. Nothing queues up: whatever has not been reported yet is one number, one message and
+/// one total. While the service cannot be reached the worker goes on counting, and the first report that gets
+/// through makes up for it.
 ///
 /// The ends flush: what was counted is reported before the task ends. A handle that is dropped without an end
 /// tells the service that the worker is lost, as well as that can be told; where it cannot, because the
@@ -105,8 +105,8 @@ pub struct Worker {
     end: Option<mpsc::OwnedPermit<Command>>,
 }
 
-/// A worker whose end was refused or did not reach the service: the error of the methods that end a [`Worker`].
-/// The task continues.
+/// A worker whose end was refused or did not reach the service: the error of the methods that end a
+/// [`Worker`]. The task continues.
 ///
 /// To drop it is to drop the worker: the task then ends as lost. `?` does so in a function that returns an
 /// [`Error`].
@@ -274,7 +274,8 @@ impl Worker {
     /// # Errors
     ///
     /// That of the report; or, once, what the service refused before and nobody heard: a message that was too
-    /// large, a total below what is done. [`is_fenced`](Error::is_fenced) if the task is this worker's no more.
+    /// large, a total below what is done. [`is_fenced`](Error::is_fenced) if the task is this worker's no
+    /// more.
     pub async fn flush(&self) -> Result<(), Error> {
         self.command(Command::Flush).await
     }

@@ -176,8 +176,8 @@ impl App {
         }
     }
 
-    /// A problem, with the task as it is now, if it is one that the caller may see: the id may be another's by
-    /// now.
+    /// A problem, with the task as it is now, if it is one that the caller may see: the id may be another's
+    /// by now.
     pub(crate) fn refused(&self, caller: &Caller, problem: Problem, id: TaskId) -> Problem {
         let details = self.details(caller, id).ok();
         let current = details.and_then(|details| TaskView::new(&details, self.pace, Extent::Basic).raw());

@@ -75,8 +75,8 @@ impl Principal {
         self
     }
 
-    /// How much they may use, where that is other than [`Options::quota`](crate::Options::quota) says. Whoever
-    /// has the same name and tenant is the same caller, and is counted together.
+    /// How much they may use, where that is other than [`Options::quota`](crate::Options::quota) says.
+    /// Whoever has the same name and tenant is the same caller, and is counted together.
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quota = quota;
         self

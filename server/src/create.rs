@@ -41,8 +41,8 @@ pub(crate) struct CreateTask {
     /// `running` starts it at once; `pending` by default.
     #[serde(default)]
     status: InitialState,
-    /// A word chosen by the worker that starts the task. It is part of the request, so only the same worker can
-    /// repeat the request: another worker with the same id or key gets an error.
+    /// A word chosen by the worker that starts the task. It is part of the request, so only the same worker
+    /// can repeat the request: another worker with the same id or key gets an error.
     #[schema(min_length = 1, max_length = 64)]
     claim: Option<String>,
     #[serde(default, deserialize_with = "body::object")]

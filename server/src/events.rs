@@ -27,7 +27,8 @@ use crate::view::{ByState, Extent, TaskView, Text};
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// How many notes a stream takes from the log at a time, at the most; what does not go into its piece is taken anew.
+/// How many notes a stream takes from the log at a time, at the most; what does not go into its piece is
+/// taken anew.
 const NOTES: usize = 128;
 
 /// How many tasks it takes from the store at a time: all that goes into one piece, as a rule.
@@ -118,7 +119,7 @@ pub(crate) async fn of_task(
 ) -> Result<Response, Problem> {
     caller.must(Scope::Read)?;
     let id = parse_id(&id)?;
-    // The seat is taken first: a later task with this id, which may be another's, is then not what is watched.
+    // Register first: otherwise a later task with this id, perhaps another tenant's, could be watched.
     let watch = app.store.watch(id);
     let status = app.status(&caller, id)?;
     let seen: Option<Version> = last_event_id(&headers).and_then(|id| id.parse().ok());

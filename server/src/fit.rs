@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-/// How deep lists and objects may be in each other; less than readers stand, since a result is in a task, and a
-/// task is in a list.
+/// How deep lists and objects may be in each other; less than readers stand, since a result is in a task, and
+/// a task is in a list.
 pub(crate) const MAX_DEPTH: usize = 60;
 
 /// How many characters a number may have.
@@ -107,7 +107,8 @@ fn check_string(string: &[u8]) -> Result<&[u8], Unfit> {
     }
 }
 
-/// Four hexadecimal digits, and if they are the first half of a character, the second; gives what comes after.
+/// Four hexadecimal digits, and if they are the first half of a character, the second; gives what comes
+/// after.
 fn check_unit(digits: &[u8]) -> Result<&[u8], Unfit> {
     let Some((unit, after)) = unit(digits) else { return Ok(digits) };
     match unit {

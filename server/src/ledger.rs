@@ -1,9 +1,10 @@
-//! What a connection has yet to take: which answers are under way, since when each waits for its reader, and how
-//! many bytes of them are in memory, by connection, by peer and in all.
+//! What a connection has yet to take: which answers are under way, since when each waits for its reader, and
+//! how many bytes of them are in memory, by connection, by peer and in all.
 //!
-//! A reader that does not read is told by what it does not take. Each piece that has been given out and not been
-//! written yet, and each body that could go on and is not asked to, is *owed*: it is for the peer to move. What
-//! is owed for too long ends the connection. A body that waits for news (a stream of events) owes nothing.
+//! A reader that does not read is told by what it does not take. Each piece that has been given out and not
+//! been written yet, and each body that could go on and is not asked to, is *owed*: it is for the peer to
+//! move. What is owed for too long ends the connection. A body that waits for news (a stream of events) owes
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

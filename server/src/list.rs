@@ -88,9 +88,9 @@ pub(crate) struct CountsView {
 
 /// Lists tasks
 ///
-/// In the order of their creation. Pages are stable while tasks come and go; one ends early when it is as long as an
-/// answer may be, or when a great many tasks were looked at for it. A task with the label
-/// `k` = `v` is found by `label.k=v`.
+/// In the order of their creation. Pages are stable while tasks come and go; one ends early when it is as
+/// long as an answer may be, or when a great many tasks were looked at for it. A task with the label `k` =
+/// `v` is found by `label.k=v`.
 #[utoipa::path(
     get,
     path = "/v1/tasks",
@@ -263,8 +263,8 @@ impl App {
 
 /// Reads many tasks at once
 ///
-/// In the order of the ids, each once. Reads only, so no idempotency key is needed. What the answer has no room
-/// for is `omitted`.
+/// In the order of the ids, each once. Reads only, so no idempotency key is needed. What the answer has no
+/// room for is `omitted`.
 #[utoipa::path(
     post,
     path = "/v1/tasks:batchGet",

@@ -115,8 +115,8 @@ pub(crate) fn document() -> &'static OpenApi {
     &DOCUMENT
 }
 
-/// The document for where the router is nested. All who read it share its bytes; of several places it is the last
-/// that is kept.
+/// The document for where the router is nested. All who read it share its bytes; of several places it is the
+/// last that is kept.
 fn rendered(base: &str) -> Bytes {
     static LAST: Mutex<Option<(String, Bytes)>> = Mutex::new(None);
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);

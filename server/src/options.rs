@@ -48,9 +48,8 @@ pub struct Options {
     /// How many ids one batch read may name; 1000 by default.
     /// From 1 to 100,000.
     pub batch_limit: usize,
-    /// How many bytes of tasks a page or a batch may have; 8 MiB by default. What there is no room for is on the next
-    /// page, or said to be left out; the first task is always there.
-    /// From 1 KiB to 1 GiB.
+    /// How many bytes of tasks a page or a batch may have; 8 MiB by default. What there is no room for is on
+    /// the next page, or said to be left out; the first task is always there. From 1 KiB to 1 GiB.
     pub answer_limit: usize,
     /// Between which spans callers are asked to poll; from 500 ms to 30 s by default.
     /// From 1 ms to 1 day.

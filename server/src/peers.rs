@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ledger::{IN_FLIGHT, Room, room};
 
-/// How many connections beyond its own a peer may have among those that are only told of the service's health.
+/// How many connections beyond its own a peer may have among those that are only told of the service's
+/// health.
 const RESERVED: usize = 8;
 
 #[derive(Debug, Default)]

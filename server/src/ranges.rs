@@ -92,8 +92,8 @@ impl Options {
         ]
     }
 
-    /// Whether every setting is inside of its range, which its field names. [`router`](crate::router) takes one
-    /// that is not for the nearest that is.
+    /// Whether every setting is inside of its range, which its field names. [`router`](crate::router) takes
+    /// one that is not for the nearest that is.
     ///
     /// ```
     /// use inflight_server::Options;
@@ -119,8 +119,8 @@ impl Options {
 }
 
 impl ServeOptions {
-    /// Whether every setting is inside of its range, which its field names. [`serve`](crate::serve) refuses what is
-    /// not.
+    /// Whether every setting is inside of its range, which its field names. [`serve`](crate::serve) refuses
+    /// what is not.
     ///
     /// ```
     /// use inflight_server::ServeOptions;

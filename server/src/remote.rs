@@ -149,8 +149,8 @@ impl Remotes {
         }
     }
 
-    /// Gives back the room of many handles that are no longer there. (A map's own word for its room leaves out the
-    /// places of what was removed, so it is counted here how many there were.)
+    /// Gives back the room of many handles that are no longer there. (A map's own word for its room leaves
+    /// out the places of what was removed, so it is counted here how many there were.)
     pub(crate) fn shrink(&self) {
         let len = self.by_id.len();
         // Relaxed, both: a figure that only the one who calls this looks at.

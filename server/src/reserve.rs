@@ -1,5 +1,5 @@
-//! What is kept for those above the cap: they are told of the service's health, and else that it is busy. So no
-//! number of connections keeps whoever runs the service from seeing that it lives.
+//! What is kept for those above the cap: they are told of the service's health, and else that it is busy. So
+//! no number of connections keeps whoever runs the service from seeing that it lives.
 
 use std::convert::Infallible;
 

@@ -42,11 +42,11 @@ pub struct ServeOptions {
     /// How long an answer may stand still because its reader does not take it; 30 s by default. Then the
     /// connection is closed. From 1 ms to 1 h.
     pub progress_timeout: Duration,
-    /// How many connections there may be; 16,384 by default. Those above are answered with 503, but for `/healthz`
-    /// and `/readyz`. From 1 to 1,048,576.
+    /// How many connections there may be; 16,384 by default. Those above are answered with 503, but for
+    /// `/healthz` and `/readyz`. From 1 to 1,048,576.
     pub connections: usize,
-    /// How many connections one peer may have, which is an IPv4 address or a network of 2⁶⁴ IPv6 addresses. `None`:
-    /// three quarters of all. From 1 to 1,048,576.
+    /// How many connections one peer may have, which is an IPv4 address or a network of 2⁶⁴ IPv6 addresses.
+    /// `None`: three quarters of all. From 1 to 1,048,576.
     pub peer_connections: Option<usize>,
     /// How long requests that are under way at the shutdown may take; 10 s by default. From 0 to 1 day.
     pub shutdown_deadline: Duration,
@@ -77,15 +77,15 @@ pub struct Served {
 /// The largest head of a request; a larger one is answered with 431.
 const MAX_HEAD: usize = 64 << 10;
 
-/// How many connections above the cap are answered at a time, and only about the service's health; those above
-/// that are dropped.
+/// How many connections above the cap are answered at a time, and only about the service's health; those
+/// above that are dropped.
 const RESERVE: usize = 64;
 
 /// How long one of those may take.
 const RESERVE_TIME: Duration = Duration::from_secs(2);
 
-/// How many requests one HTTP/2 connection may have under way, and how many bytes of each answer it takes before they
-/// are sent.
+/// How many requests one HTTP/2 connection may have under way, and how many bytes of each answer it takes
+/// before they are sent.
 const STREAMS: u32 = 100;
 const SEND_BUFFER: usize = 64 << 10;
 
@@ -97,9 +97,8 @@ const GRACE: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 ///
-/// A setting that is outside of its range ([`ServeOptions::check`]), and what the system says of the listener at the
-/// end. A connection that cannot be accepted is logged, and
-/// the next one is.
+/// A setting that is outside of its range ([`ServeOptions::check`]), and what the system says of the listener
+/// at the end. A connection that cannot be accepted is logged, and the next one is.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -252,8 +251,8 @@ impl Host {
         };
         let connection = builder.serve_connection(TokioIo::new(wire), service);
         let mut connection = std::pin::pin!(connection);
-        // An idle HTTP/1 connection is hyper's to end, which has a word for one whose head is late; but for one
-        // that does not take its last answer.
+        // An idle HTTP/1 connection is hyper's to end, which has a word for one whose head is late; but for
+        // one that does not take its last answer.
         let idle = self.options.header_timeout.saturating_mul(if is_http2 { 1 } else { 2 });
         let ended = tokio::select! {
             // First, so that what has come is read before an idle connection is closed.

@@ -19,8 +19,8 @@ pub const MIN_TOKEN: usize = 16;
 
 type Hash = [u8; 32];
 
-/// The tokens that are accepted. They are kept as SHA-256 hashes, and never printed. Clones are the same: what
-/// [`replace`](Self::replace) does, all see.
+/// The tokens that are accepted. They are kept as SHA-256 hashes, and never printed. Clones are the same:
+/// what [`replace`](Self::replace) does, all see.
 ///
 /// ```
 /// use inflight_server::Tokens;
@@ -44,10 +44,10 @@ struct Book {
 type ByHash = HashMap<Hash, Arc<Standing>>;
 
 impl Tokens {
-    /// Reads tokens: one a line (or, where line breaks are awkward, separated by `;`), each as name,
-    /// scopes, tenant (`-` for none), token, and if it has a [quota](crate::Quota) of its own,
-    /// `tasks=…,bytes=…,streams=…,connections=…,rate=…` or some of these, with blanks between. A `#` where an entry would begin makes
-    /// the rest of the line a comment, whatever is in it.
+    /// Reads tokens: one a line (or, where line breaks are awkward, separated by `;`), each as name, scopes,
+    /// tenant (`-` for none), token, and if it has a [quota](crate::Quota) of its own,
+    /// `tasks=…,bytes=…,streams=…,connections=…,rate=…` or some of these, with blanks between. A `#` where an
+    /// entry would begin makes the rest of the line a comment, whatever is in it.
     ///
     /// # Errors
     ///
@@ -84,9 +84,9 @@ impl Tokens {
         Ok(Self::of(all.by_hash))
     }
 
-    /// From now on, these are accepted instead. No connection is ended and no request under way is broken off,
-    /// but streams of events end that a token has opened which is not among these, or means something else
-    /// now.
+    /// From now on, these are accepted instead. No connection is ended and no request under way is broken
+    /// off, but streams of events end that a token has opened which is not among these, or means something
+    /// else now.
     ///
     /// ```
     /// use inflight_server::Tokens;

@@ -264,8 +264,8 @@ pub(crate) enum Form {
     Binary,
 }
 
-/// JSON is only shown as such if it is JSON, and nothing that breaks those who read it: the host's own tasks may
-/// have any result.
+/// JSON is only shown as such if it is JSON, and nothing that breaks those who read it: the host's own tasks
+/// may have any result.
 pub(crate) fn form(payload: &Payload) -> Form {
     let Some(text) = payload.as_text() else { return Form::Binary };
     let is_fit = || fit::check(text.as_bytes()).is_ok() && serde_json::from_str::<&RawValue>(text).is_ok();

@@ -258,16 +258,16 @@ fn ended(status: &Status) -> Problem {
 const WHO_IS_RETRIED: &str = "; a task can be retried while it is running or blocked";
 
 impl PatchTask {
-    /// In a merge patch, a message of `null` is to be taken back: it becomes empty, and an empty one is shown as
-    /// none. Elsewhere `null` says nothing.
+    /// In a merge patch, a message of `null` is to be taken back: it becomes empty, and an empty one is shown
+    /// as none. Elsewhere `null` says nothing.
     fn read_null(&mut self, is_merge: bool) {
         if self.status_message == Some(None) {
             self.status_message = is_merge.then(|| Some(String::new()));
         }
     }
 
-    /// Whether the task is to be started or to go on, and it is known which attempt that is about, and that one
-    /// is running: it is what a repeated request finds. What it counts on top would count twice.
+    /// Whether the task is to be started or to go on, and it is known which attempt that is about, and that
+    /// one is running: it is what a repeated request finds. What it counts on top would count twice.
     fn is_repeated(&self, from: State) -> bool {
         let counts = self.progress.as_ref().is_some_and(|progress| progress.advance.is_some());
         self.status == Some(PatchState::Running)

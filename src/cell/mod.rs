@@ -11,21 +11,21 @@
 //! created    id bits 112..128 │ when the task was created
 //! started    id bits  64..80  │ when this attempt was first started
 //! updated    ended:1    │ when the task last changed; of a terminal task, when it ended
-//! frozen     done, at the terminal transition; until then, as those who observe the task were last told
+//! frozen     done, at the terminal transition; until then, the count that observers were last told
 //! ```
 //!
 //! The id bits in *stamp*, *created* and *started*, with the slot number that is the line's own place,
 //! are all 128 bits of the tenant's id.
 //!
-//! # Who may write what, and when
+//! # Writers of each field
 //!
 //! | field | writer |
 //! | --- | --- |
-//! | word | whoever holds the record's lock, by exchange; its S flag anyone who holds the record |
-//! | stamp, created | who took the line from the free list, before the word says that there is a tenant |
-//! | started, total, frozen | whoever holds the record's lock, before the word that goes with it |
+//! | word | the holder of the record's lock, by exchange; its D flag any holder of the record |
+//! | stamp, created | the thread that took the line from the free list, before the word says that there is a tenant |
+//! | started, total, frozen | the holder of the record's lock, before the word that goes with it |
 //! | progress | open: the exclusive handle by plain stores, or shared handles by addition. Opened and closed under the record's lock |
-//! | updated | anyone who makes a change, by exchange, never back |
+//! | updated | any thread that makes a change, by exchange, never back |
 //!
 //! The record's lock orders the transitions of one task among each other; no poll and no increment
 //! takes it. A line goes back to the free list when nobody holds its record any more (`table.rs`).
@@ -49,7 +49,7 @@
 //! number of loads is bounded by the changes that land inside one read, each of which takes its writer
 //! longer than the read takes.
 //!
-//! # The interleavings to be afraid of
+//! # Dangerous interleavings
 //!
 //! * *A late increment after the end (I4).* Progress is closed before it is frozen, and a terminal status
 //!   reads `frozen` only, so an addition that slips in after the closing changes nothing that anyone can
@@ -57,9 +57,9 @@
 //!   Between closing and the terminal word such an addition can be seen and then not be counted; the
 //!   version still grows, because the transition does.
 //! * *An addition past the end of the counter.* A small one does not look beforehand, since the load would
-//!   fight for the line as the addition does. It finds what was there before it; who finds that closed, or
-//!   [`ROOMY`] used up, makes all later ones look, as who is about to add much does first (`handle.rs`). So
-//!   each thread adds one more at the most, for which there is room.
+//!   fight for the line as the addition does. It finds what was there before it; a thread that finds it
+//!   closed, or beyond [`ROOMY`], makes all later additions check. So does a large addition, beforehand
+//!   (`handle.rs`). So each thread adds one more at the most, for which there is room.
 //! * *A late time stamp after the end (I4).* `touch` exchanges `updated` only for the value that it
 //!   loaded, and `end` marks `updated` as ended, which no time is later than. A touch that loaded an
 //!   earlier value fails; one that loads the newer one sees the mark.
@@ -179,7 +179,8 @@ impl<'a> Cell<'a> {
         (is_stable & is_tenant(id, stamp, reading.created, reading.started)).then_some(reading)
     }
 
-    /// One look for the tenant at `address`, whose slot is this line's. `None` tells nothing, as in `try_read`.
+    /// One look for the tenant at `address`, whose slot is this line's. `None` tells nothing, as in
+    /// `try_read`.
     #[inline(always)]
     pub(crate) fn try_read_at(self, Address { slot, generation }: Address) -> Option<Reading> {
         let Snapshot { stamp, reading, is_stable } = self.snapshot();
@@ -240,7 +241,8 @@ impl<'a> Cell<'a> {
             // Acquire: as above; pairs with the Release store in `freeze`.
             self.0[FROZEN].load(Ordering::Acquire)
         } else {
-            // Acquire: as above; pairs with the Release of `publish`, `add`, `add_checked`, `exchange_progress` and `open`.
+            // Acquire: as above; pairs with the Release of `publish`, `add`, `add_checked`,
+            // `exchange_progress` and `open`.
             self.0[PROGRESS].load(Ordering::Acquire)
         };
         let is_stable = word.looks_like(self.word()) & !word.is_vacant();
@@ -258,8 +260,8 @@ impl<'a> Cell<'a> {
     /// Whether the line's present or, if it is vacant, last tenant is `id`.
     #[inline]
     pub(crate) fn is_stamped(self, id: TaskId) -> bool {
-        // Relaxed, all of these: only the id's bits matter, and who asks has loaded the word of that
-        // tenant before, or has the id from it, and so does not see those of an earlier one.
+        // Relaxed, all of these: only the id's bits matter, and the caller has loaded the word of
+        // that tenant, or got its id from there, so it sees no bits of an earlier tenant.
         let stamp = self.0[STAMP].load(Ordering::Relaxed);
         let created = self.0[CREATED].load(Ordering::Relaxed);
         let started = self.0[STARTED].load(Ordering::Relaxed);
@@ -268,8 +270,8 @@ impl<'a> Cell<'a> {
 
     /// The id of the present or last tenant of the line, which is line `slot`.
     pub(crate) fn tenant(self, slot: u32) -> TaskId {
-        // Relaxed, all of these: only the id's bits matter, and who asks has loaded the word of that
-        // tenant before, or has the id from it, and so does not see those of an earlier one.
+        // Relaxed, all of these: only the id's bits matter, and the caller has loaded the word of
+        // that tenant, or got its id from there, so it sees no bits of an earlier tenant.
         let stamp = self.0[STAMP].load(Ordering::Relaxed);
         let created = self.0[CREATED].load(Ordering::Relaxed);
         let started = self.0[STARTED].load(Ordering::Relaxed);
@@ -283,13 +285,14 @@ impl<'a> Cell<'a> {
         self.0[WORD].load(Ordering::Relaxed)
     }
 
-    // ---- tenancy: only who took the line from the free list ------------------------------------------
+    // ---- tenancy: only the thread that took the line from the free list
+    // ------------------------------------------
 
     /// Makes the line the task `id`'s. The caller has taken it from the free list.
     pub(crate) fn occupy(self, id: TaskId, total: Option<u64>, now: Stamp, observed: bool) {
         let place = id.place();
         let vacant = self.word();
-        // Relaxed: the word below publishes it, and who sees it earlier finds only that it is not his.
+        // Relaxed: the word below publishes it, and a reader that sees it earlier finds a foreign id.
         self.0[STAMP].store(id.stamp(), Ordering::Relaxed);
         // Release, all of these: pairs with the Acquire loads in `snapshot`. A reader that sees one of them
         // also sees that the word was vacated, which happened before the line came off the free list.
@@ -308,7 +311,7 @@ impl<'a> Cell<'a> {
     // ---- under the record's lock -------------------------------------------------------------------
 
     /// Exchanges the word for what `change` makes of it; gives the word before and after. It is a loop
-    /// because the O and S flags may be set meanwhile.
+    /// because the O and D flags may be set meanwhile.
     pub(crate) fn update<E>(
         self,
         mut change: impl FnMut(Word) -> Result<Word, E>,
@@ -319,8 +322,8 @@ impl<'a> Cell<'a> {
             if after == before {
                 return Ok((before, before));
             }
-            // Release: pairs with the Acquire in `word`, so that whoever sees the new word sees what was
-            // stored for it. Relaxed on failure: only a flag can have changed, and flags publish nothing.
+            // Release: pairs with the Acquire in `word`, so that a thread that sees the new word sees what
+            // was stored for it. Relaxed on failure: only a flag can have changed, and flags publish nothing.
             match self.0[WORD].compare_exchange_weak(
                 before.bits(),
                 after.bits(),
@@ -375,16 +378,16 @@ impl<'a> Cell<'a> {
     /// Notes that those who observe the task have been told of `done`. Not after the end.
     pub(crate) fn report(self, done: u64) {
         if self.reported() != done {
-            // Release: pairs with the Acquire in `snapshot`, as all fields do: a reader that takes this for an
-            // earlier tenant's count sees that the word was vacated.
+            // Release: pairs with the Acquire in `snapshot`, as all fields do: a reader that takes this for
+            // an earlier tenant's count sees that the word was vacated.
             self.0[FROZEN].store(done, Ordering::Release);
         }
     }
 
     /// What those who observe the task have been told of. Not after the end.
     pub(crate) fn reported(self) -> u64 {
-        // Relaxed: until the end nobody writes this but whoever holds the record's lock. Without the lock it is a
-        // first look: what is not visible yet is found at a later tick (`engine/upkeep.rs`).
+        // Relaxed: until the end nobody writes this but whoever holds the record's lock. Without the lock it
+        // is a first look: what is not visible yet is found at a later tick (`engine/upkeep.rs`).
         self.0[FROZEN].load(Ordering::Relaxed)
     }
 
@@ -397,8 +400,8 @@ impl<'a> Cell<'a> {
 
     /// Sets `updated` to the time of the end, and marks it, so that a `touch` under way fails.
     pub(crate) fn end(self, now: Stamp) {
-        // Release: pairs with the Acquire in `snapshot`, as all fields do. Relaxed before it: `touch` and this
-        // need the value alone.
+        // Release: pairs with the Acquire in `snapshot`, as all fields do. Relaxed before it: `touch` and
+        // this need the value alone.
         let _ = self.0[UPDATED].fetch_update(Ordering::Release, Ordering::Relaxed, |updated| {
             Some(now.bits().max(updated) | ENDED)
         });
@@ -426,16 +429,16 @@ impl<'a> Cell<'a> {
         self.0[PROGRESS].store(done, Ordering::Release);
     }
 
-    /// What the exclusive handle has counted: for itself, who alone stores it.
+    /// What the exclusive handle has counted: read by the handle itself, the only writer.
     #[inline]
     pub(crate) fn counted(self) -> u64 {
         // Relaxed: a thread sees its own stores, and a handle that moved to another thread took them along.
         self.0[PROGRESS].load(Ordering::Relaxed) & COUNT_MASK
     }
 
-    /// Adds `count`, less than [`LARGE`], without a look beforehand; gives whether there is room for more such.
-    /// Only for handles that have known so since: who found that there is not, or that counting is closed, or
-    /// is about to add more, has told the others to look.
+    /// Adds `count`, less than [`LARGE`], without a look beforehand; gives whether there is room for more
+    /// such. Only for handles that need not check. A handle that finds no room, or that counting is closed,
+    /// or that is about to add more, has told the others to look.
     #[inline(always)]
     pub(crate) fn add(self, count: u64) -> Result<bool, NotCounted> {
         // Release: pairs with the Acquire in `snapshot` and in `close`.
@@ -490,8 +493,8 @@ impl<'a> Cell<'a> {
     /// When the task last changed.
     #[inline(always)]
     pub(crate) fn updated(self) -> Stamp {
-        // Relaxed: a time and no more. After `clear_dirty` it is not older than what was noted before the `mark_dirty`
-        // that was undone: `clear_dirty` orders that.
+        // Relaxed: a time and no more. After `clear_dirty` it is not older than what was noted before the
+        // `mark_dirty` that was undone: `clear_dirty` orders that.
         Stamp::from_bits(self.0[UPDATED].load(Ordering::Relaxed))
     }
 
@@ -518,12 +521,13 @@ impl<'a> Cell<'a> {
         }
     }
 
-    // ---- flags: O under the record's lock, S anyone who holds the record ----------------------------------------------------------
+    // ---- flags: O under the record's lock, D by any holder of the record
+    // ----------------------------------------------------------
 
     /// Marks the task as observed from now on.
     pub(crate) fn set_observed(self) {
         // Relaxed: an exchange passes on what the word publishes, and the flag publishes nothing itself: who
-        // misses it is sampled all the same, since who sets it stirs the task.
+        // misses it is sampled all the same, because the caller that sets it also marks the task dirty.
         self.0[WORD].fetch_or(Word::OBSERVED, Ordering::Relaxed);
     }
 
@@ -533,18 +537,19 @@ impl<'a> Cell<'a> {
         self.0[WORD].fetch_and(!Word::OBSERVED, Ordering::Relaxed);
     }
 
-    /// Marks the task as stirred; gives whether it was not before, and so must go on the keeper's list.
+    /// Marks the task dirty. Returns whether it was clean, so that the caller must put it on the keeper's
+    /// list.
     ///
-    /// Always an exchange, even if the mark is there: either it comes before the keeper's `clear_dirty`, which
-    /// then sees what was noted before it, or it finds the mark gone.
+    /// Always an exchange, even if the mark is there: either it comes before the keeper's `clear_dirty`,
+    /// which then sees what was noted before it, or it finds the mark gone.
     pub(crate) fn mark_dirty(self) -> bool {
         // Release: pairs with the Acquire of `clear_dirty`.
         let before = self.0[WORD].fetch_or(Word::DIRTY, Ordering::Release);
         !Word::from_bits(before).is_dirty()
     }
 
-    /// Takes the mark away, and gives the word as it was before. What was noted before a `mark_dirty` that this
-    /// undoes is seen afterwards.
+    /// Takes the mark away, and gives the word as it was before. What was noted before a `mark_dirty` that
+    /// this undoes is seen afterwards.
     pub(crate) fn clear_dirty(self) -> Word {
         // Acquire: pairs with the Release of `mark_dirty`.
         Word::from_bits(self.0[WORD].fetch_and(!Word::DIRTY, Ordering::Acquire))

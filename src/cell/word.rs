@@ -3,13 +3,13 @@
 //! ```text
 //!  63                                    25 24        10 9 8 7 6 5    3 2    0
 //! ┌────────────────────────────────────────┬────────────┬─┬─┬─┬─┬──────┬──────┐
-//! │ sequence: 39 bits                      │ attempt: 15│-│S│O│C│reason│ state│
+//! │ sequence: 39 bits                      │ attempt: 15│-│D│O│C│reason│ state│
 //! └────────────────────────────────────────┴────────────┴─┴─┴─┴─┴──────┴──────┘
 //! ```
 //!
 //! * *state*: 0 is vacant, 1–6 are the [`State`]s. *reason*: of a failure, or why the line was vacated.
 //! * *C*: cancellation was requested. *O*: observed, a parent, a watcher or a feed reader wants to know the
-//!   task's progress. *S*: dirty, the task is on the keeper's list of tasks to be sampled. O and S are no
+//!   task's progress. *D*: dirty, the task is on the keeper's list of tasks to be sampled. O and D are no
 //!   part of what a poller observes.
 //! * *sequence* grows with every observable change except progress, and keeps growing from one tenant of
 //!   the line to the next. So, apart from O and S, no earlier value of the word returns (I5, I7).

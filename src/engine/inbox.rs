@@ -1,5 +1,5 @@
-//! Lists of work that many threads leave for the keeper: one list for each stripe, so that these threads do not
-//! contend. The keeper fetches them whole.
+//! Lists of work that many threads leave for the keeper: one list for each stripe, so that these threads do
+//! not contend. The keeper fetches them whole.
 //!
 //! An entry whose task is gone is of no use. A stripe that has doubled drops such entries itself, so that
 //! without a keeper nothing grows with the number of tasks that ever were.

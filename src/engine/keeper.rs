@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// Who ticks.
+/// How the store is ticked.
 ///
 /// A process that forks takes no thread along, so the keeper stays with the parent; and a lock that another
 /// thread holds at that moment stays locked in the child. The child has to build a store of its own, and must
@@ -28,11 +28,11 @@ pub enum KeeperMode {
     /// at 50 ms.
     Thread {
         /// The interval: how exact the times of progress are, though no more than to a millisecond; how soon
-        /// progress is sampled for parents and watchers; and how late at most a task expires. A lease runs out
-        /// by as much later, and by a thirtieth of its span, if its worker made progress.
+        /// progress is sampled for parents and watchers; and how late at most a task expires. A lease runs
+        /// out by as much later, and by a thirtieth of its span, if its worker made progress.
         tick: Duration,
     },
-    /// Nobody: [`Store::tick`](crate::Store::tick) is called by hand.
+    /// No thread. The program calls [`Store::tick`](crate::Store::tick).
     Manual,
 }
 
@@ -44,9 +44,9 @@ impl Default for KeeperMode {
 
 /// How the keeper fares: what [`Store::keeper_health`](crate::Store::keeper_health) gives.
 ///
-/// A panic of the keeper is an error in this crate. The keeper goes on with the next tick. It tries the interrupted
-/// sample again at that tick, and an interrupted lease, time-out or removal a second later. If one panics again and
-/// again, that one task stays as it is; all others are served.
+/// A panic of the keeper is an error in this crate. The keeper goes on with the next tick. It tries the
+/// interrupted sample again at that tick, and an interrupted lease, time-out or removal a second later. If
+/// one panics again and again, that one task stays as it is; all others are served.
 ///
 /// ```
 /// # use inflight::{KeeperMode, Store};
@@ -59,7 +59,7 @@ impl Default for KeeperMode {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeeperHealth {
-    /// Who ticks.
+    /// How the store is ticked.
     pub mode: KeeperMode,
     /// Whether the last tick panicked.
     pub is_failing: bool,
@@ -136,7 +136,7 @@ mod thread {
         tick: Duration,
     }
 
-    /// How the thread and those who hold the store tell each other of their ends.
+    /// Tells the thread that the store is dropped, and the store that the thread has ended.
     #[derive(Debug, Default)]
     pub(crate) struct Signal {
         life: Mutex<Life>,

@@ -30,13 +30,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends the task of a leased handle that was silent for the span of its lease: no heartbeat, no other change
-    /// and no progress. Otherwise gives the time at which to look again.
+    /// Ends the task of a leased handle that was silent for the span of its lease: no heartbeat, no other
+    /// change and no progress. Otherwise gives the time at which to look again.
     ///
     /// A change notes its time, and so does the first increment after each move of the pulse. The increments
-    /// after that are silent. So if there is progress since the keeper last looked, the last of it may have been
-    /// made until the pulse moved again, however long that took: the lease counts from there. A call that is
-    /// held up between its count and the note of the time is as silent as one that is held up before its count.
+    /// after that are silent. So if there is progress since the keeper last looked, the last of it may have
+    /// been made until the pulse moved again, however long that took: the lease counts from there. A call
+    /// that is held up between its count and the note of the time is as silent as one that is held up before
+    /// its count.
     pub(crate) fn expire_lease(
         &self,
         record: &Arc<Record>,

@@ -168,7 +168,7 @@ impl Engine {
         self.finish_unmeasured(record, ending)
     }
 
-    /// The same with a payload of the store's own, which no limit is to keep from being told (I10).
+    /// The same with the store's own payload, to which no limit applies (I10).
     pub(crate) fn finish_unmeasured(
         &self,
         record: &Arc<Record>,
@@ -215,7 +215,7 @@ impl Engine {
     }
 
     /// The terminal transition. The caller holds the lock and has found the task in state `from`, from
-    /// which the ending is allowed; it wakes whom this concerns. The order of these stores is the
+    /// which the ending is allowed; it calls the wakers. The order of these stores is the
     /// protocol's (`cell/mod.rs`).
     pub(crate) fn end(
         &self,
@@ -256,8 +256,8 @@ impl Engine {
     fn announce(&self, record: &Arc<Record>, mut cold: MutexGuard<'_, Cold>, after: Word) {
         let mut wakes = WakeList::default();
         if let (Some(cell), Some(status)) = (self.cell(record), self.status(record)) {
-            // The progress that this tells of the keeper need not tell again: neither to those who wait, nor to
-            // the parent.
+            // The progress that this tells of the keeper need not tell again: neither to those who wait, nor
+            // to the parent.
             cell.report(status.done());
             cold.roll_up(|share| Share { done: status.done(), ..share });
             if let Some(waiters) = cold.waiters() {

@@ -1,4 +1,4 @@
-//! What all clones of a store share: the rooms, and how a task gets in, is found, and goes.
+//! What all clones of a store share: the table, the indexes, and how a task is created, found and removed.
 //!
 //! `task/` and `store/` use it. It uses `index/` and what lies below.
 //!
@@ -7,12 +7,13 @@
 //! 1. the keeper's lists;
 //! 2. the lock of one record: no thread holds two;
 //! 3. what the keeper shares with new readers of the feed (`upkeep.rs`);
-//! 4. one of: a shard of the registry or a stripe of its aliases, a stripe of the roster, a lane of the feed or its
-//!    list of sleeping readers, the wait list of the record, an inbox of the keeper;
+//! 4. one of: a shard of the registry or a stripe of its aliases, a stripe of the roster, a lane of the feed
+//!    or its list of sleeping readers, the wait list of the record, an inbox of the keeper;
 //! 5. a free list of the table.
 //!
-//! A thread that holds a lock takes only those with a greater number. What is called under a lock of the fourth
-//! kind looks at lines only: whether an alias is over, or which entries of the roster are swept out.
+//! A thread that holds a lock takes only those with a greater number. Under the lock of an inbox, the lock of
+//! a wait list may be taken: whether a timer's waiter still waits. Otherwise, what is called under a lock of
+//! the fourth kind looks at lines only: whether an alias is over, or which entries of the roster are swept.
 
 mod inbox;
 pub(crate) mod keeper;
@@ -53,7 +54,7 @@ use crate::record::wait_list::{Conclusion, WakeList};
 use crate::record::{ForeignId, Kin, Parent, Record};
 use crate::sync::{Arc, AtomicU64, Ordering, keep_order};
 
-/// What a poll has found that had to look further than one line.
+/// The result of a poll on the slow path.
 struct Found {
     epoch: u64,
     words: ReadingWords,
@@ -79,7 +80,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// `None` if there is no memory for its books.
+    /// `None` if there is no memory for its indexes.
     pub(crate) fn new(
         table: Table,
         mint: Mint,
@@ -131,14 +132,14 @@ impl Engine {
         self.table.cell(id.slot())?.try_read(id)
     }
 
-    /// The poll of an id whose line did not show its task at first sight.
+    /// The poll of an id whose line did not show its task in one read.
     #[inline(never)]
     fn poll_slow(&self, id: TaskId) -> Option<Found> {
         if id.has_address_form() { self.poll_minted_slow(id) } else { self.poll_foreign(id) }
     }
 
-    /// The poll of an id that has the form of a minted one: its task is gone, or its word has just changed, or
-    /// it is a client's all the same.
+    /// The poll of an id that has the form of a minted one: its task is gone, or its word has just changed,
+    /// or it is a client's all the same.
     #[inline(never)]
     fn poll_minted_slow(&self, id: TaskId) -> Option<Found> {
         if let Some(cell) = self.table.cell(id.slot()).filter(|cell| cell.may_be_of(id))
@@ -180,8 +181,8 @@ impl Engine {
         Some(Status::new(id, epoch, reading, self.pulse.skew_micros()))
     }
 
-    /// The poll of a task with a minted id by who holds it, and thereby its line: there is nobody else's
-    /// that could be read, and the line itself says whose it is.
+    /// The poll of a task with a minted id for the holder of its record. The line cannot have another
+    /// tenant meanwhile, so its own id is right.
     #[inline]
     pub(crate) fn poll_held(&self, place: Place) -> Option<Status> {
         let (id, reading) = self.table.cell_at(place)?.read_tenant(self.table.slot(place))?;
@@ -208,11 +209,11 @@ impl Engine {
         for chunk in ids.chunks(CHUNK) {
             let warm = |id: &TaskId| self.table.cell(id.slot()).map_or(0, Cell::warm);
             std::hint::black_box(chunk.iter().map(warm).fold(0, |all, word| all ^ word));
-            let at_sight = |id: &TaskId| {
+            let try_status = |id: &TaskId| {
                 let reading = self.try_read(*id)?;
                 Some(Status::new(*id, self.incarnation, reading, self.pulse.skew_micros()))
             };
-            statuses.extend(chunk.iter().map(at_sight));
+            statuses.extend(chunk.iter().map(try_status));
         }
         for (status, id) in statuses.iter_mut().zip(ids) {
             if status.is_none() {
@@ -267,8 +268,8 @@ impl Engine {
         if !cell.is_stamped(id) {
             return Absent::Gone(None);
         }
-        // The caller knows the id from its task, so this is the last word of that tenancy or a later word. With a later
-        // word the stamp is a later one, too.
+        // The caller knows the id from its task, so this is the last word of that tenancy or a later word.
+        // With a later word the stamp is a later one, too.
         Absent::Gone(word.gone_reason())
     }
 
@@ -328,7 +329,8 @@ impl Engine {
         let record = Arc::new(Record::new(tenancy, new.kind, traits, kin, deadline));
         let mut wakes = WakeList::default();
         // Before anyone can find the record, and until the task is counted, listed and noted as new: whoever
-        // finds it meanwhile, by an id that was known beforehand or on a list, changes it after that (I8, I12).
+        // finds it meanwhile, by an id that was known beforehand or on a list, changes it after that (I8,
+        // I12).
         let mut cold = record.lock();
         if let Some(cell) = self.cell(&record) {
             cell.occupy(key, new.total, now, observed);
@@ -368,12 +370,13 @@ impl Engine {
         }
     }
 
-    /// Takes a client's id into use, for the task `key`. Its tenancy is drawn while nobody else can claim
-    /// the id: so who comes later has the greater one, and the greater versions (I5). An id whose task is gone,
+    /// Takes a client's id into use, for the task `key`. Its tenancy is drawn while nobody else can claim the
+    /// id: so who comes later has the greater one, and the greater versions (I5). An id whose task is gone,
     /// so that no poll finds it, is free, though who removes it may not have released the id yet.
     fn claim(&self, foreign: &ForeignId, key: TaskId) -> bool {
         let draw = || {
-            // Relaxed: it hands out numbers that only have to grow, and the lock of the claims orders who draws them.
+            // Relaxed: it hands out numbers that only have to grow, and the lock of the claims orders who
+            // draws them.
             let tenancy = self.tenancies.fetch_add(1, Ordering::Relaxed);
             foreign.claimed(tenancy);
             tenancy
@@ -381,8 +384,8 @@ impl Engine {
         self.registry.claim(foreign.id, key.address(), draw, |address| !self.is_alive(address))
     }
 
-    /// Takes back a task whose id nobody has been told, because its own id was taken in the meantime. The caller
-    /// holds the record's lock.
+    /// Takes back a task whose id nobody has been told, because its own id was taken in the meantime. The
+    /// caller holds the record's lock.
     fn withdraw(&self, record: &Record) {
         if let Some(cell) = self.cell(record) {
             cell.vacate(GoneReason::Removed);
@@ -390,8 +393,8 @@ impl Engine {
         drop(self.registry.remove(record.key()));
     }
 
-    /// Takes a terminal task out of the store. Only one of several who try does; the others find it gone.
-    /// The caller wakes whom this concerns.
+    /// Takes a terminal task out of the store. If several threads try, one succeeds and the others find it
+    /// gone. The caller calls the wakers.
     pub(crate) fn remove(
         &self,
         record: &Record,
@@ -411,8 +414,8 @@ impl Engine {
             self.feed.note(self.subject(record), Event::Gone(why, status), wakes);
         }
         drop(cold);
-        // The entry lets go of the line; the line is free when the handles have, and the caller, too (I7): until
-        // then nobody else can claim an id for its slot.
+        // The entry lets go of the line; the line is free when the handles have, and the caller, too (I7):
+        // until then nobody else can claim an id for its slot.
         drop(self.registry.remove(record.key()));
         if let Some(foreign) = record.foreign() {
             self.registry.release(foreign.id, record.key().address());
@@ -428,8 +431,8 @@ impl Engine {
         }
     }
 
-    /// Notes that progress was made, at the time of the pulse, and has it sampled if anyone observes the task.
-    /// Once per task and move of the pulse.
+    /// Notes that progress was made, at the time of the pulse, and has it sampled if anyone observes the
+    /// task. Once per task and move of the pulse.
     #[cold]
     pub(crate) fn note_progress(&self, record: &Arc<Record>, pulse: Stamp) {
         if let Some(cell) = self.cell(record) {

@@ -2,19 +2,19 @@
 //!
 //! # What is visible by when
 //!
-//! C11 says that a store becomes visible to other threads "within a reasonable time" ([atomics.order]), and
-//! that in a single thread a store comes before a later load. This module and `upkeep.rs` take [`SETTLE`] of
-//! clock time for it: **a store that was made before the clock showed *t* is seen by each load that is made
-//! after the clock has shown *t* + `SETTLE`.** Caches are coherent, so a store waits in nothing but its own
-//! processor's store buffer, and that drains within microseconds. It also drains when the thread is preempted:
-//! an interrupt or the exit of a virtual machine waits for it. The rest of `SETTLE` is for what a processor
-//! reorders around the reading of the clock.
+//! C11 (7.17.3) and C++ ([atomics.order]) say that a store should become visible to other threads within a
+//! reasonable amount of time, and that in a single thread a store comes before a later load. This module and
+//! `upkeep.rs` take [`SETTLE`] of clock time for it: **a store that was made before the clock showed *t* is
+//! seen by each load that is made after the clock has shown *t* + `SETTLE`.** Caches are coherent, so a store
+//! waits in nothing but its own processor's store buffer, and that drains within microseconds. It also drains
+//! when the thread is preempted: an interrupt or the exit of a virtual machine waits for it. The rest of
+//! `SETTLE` is for what a processor reorders around the reading of the clock.
 //!
-//! Two such waits come one after the other wherever a thread stores A and then finds B unchanged, while another
-//! stores B and later looks for A: the thread may miss B for `SETTLE`, and its A may be missed for `SETTLE` after
-//! that. Twice `SETTLE` is [`INTERVAL`]: who looks for A when the clock shows `INTERVAL` more than after
-//! the store of B sees it. (A full fence between the store and the load would need no time, but it would cost
-//! each increment many times what it costs now.)
+//! Two such waits come one after the other wherever a thread stores A and then finds B unchanged, while
+//! another stores B and later looks for A: the thread may miss B for `SETTLE`, and its A may be missed for
+//! `SETTLE` after that. Twice `SETTLE` is [`INTERVAL`]: a thread that looks for A when the clock shows
+//! `INTERVAL` more than after the store of B sees it. (A full fence between the store and the load would need
+//! no time, but it would cost each increment many times what it costs now.)
 //!
 //! The pulse is such a B. So two moves of it are at least `INTERVAL` apart, from after the store of one to
 //! before that of the next. A tick that comes sooner leaves the pulse where it is.
@@ -86,8 +86,8 @@ impl Pace {
         self.before
     }
 
-    /// Progress that is silent because the task's time was at least `updated` was made by this time; `None` if
-    /// it may be made still.
+    /// Progress that is silent because the task's time was at least `updated` was made by this time; `None`
+    /// if it may be made still.
     ///
     /// It is silent only until the thread sees a later pulse, and it does so within `SETTLE` of the move.
     pub(crate) fn silent_until(&self, updated: Stamp) -> Option<Stamp> {

@@ -1,5 +1,5 @@
-//! Retention: terminal tasks are in a queue for each outcome, and are removed by age and by number. It costs what
-//! is due (I9).
+//! Retention: terminal tasks are in a queue for each outcome, and are removed by age and by number. It costs
+//! what is due (I9).
 
 use std::collections::VecDeque;
 

@@ -11,8 +11,8 @@ pub(crate) struct Sweeping<L> {
     pub(crate) sweep_at: usize,
 }
 
-/// Drops the useless entries if the list has doubled, and returns the memory of a peak. The two kinds of list have
-/// the same methods, but no trait for them.
+/// Drops the useless entries if the list has doubled, and returns the memory of a peak. The two kinds of list
+/// have the same methods, but no trait for them.
 macro_rules! tidy {
     ($sweeping:expr, $is_wanted:expr) => {
         let $crate::engine::sweeping::Sweeping { list, sweep_at } = $sweeping;

@@ -3,55 +3,57 @@
 //! A tick moves the pulse, samples the progress of tasks that somebody observes, and does what is due
 //! (`due.rs`). It costs what has changed and what is due, and nothing for what is stored (I9).
 //!
-//! A tick is done in slices. A slice holds the lock of the keeper's lists, and then lets it go and calls the wakers:
-//! it samples, fires and removes up to [`SLICE`] tasks each. So a million tasks that expire at once delay a
-//! sample or a lease by a slice, and not by a tick. A new reader of the feed never waits for a slice.
+//! A tick is done in slices. A slice holds the lock of the keeper's lists, and then lets it go and calls the
+//! wakers: it samples, fires and removes up to [`SLICE`] tasks each. So a million tasks that expire at once
+//! delay a sample or a lease by a slice, and not by a tick. A new reader of the feed never waits for a slice.
 //!
-//! The keeper's lists hold addresses and no records: they keep no line from being used again. While the keeper
-//! looks at a task, it holds its record for that moment, if the line shows that there is anything to do.
+//! The keeper's lists hold addresses and no records: they keep no line from being used again. While the
+//! keeper looks at a task, it holds its record for that moment, if the line shows that there is anything to
+//! do.
 //!
 //! # No progress goes unseen (I6, I12)
 //!
-//! An increment wakes nobody and sets no flag. But when it finds that the pulse has moved, it notes the pulse in
-//! the line's `updated`; and if the task is observed, it marks it as dirty, which puts it on the list of those
-//! that are sampled. All later increments are silent until the pulse moves again.
+//! An increment wakes nobody and sets no flag. But when it finds that the pulse has moved, it notes the pulse
+//! in the line's `updated`; and if the task is observed, it marks it as dirty, which puts it on the list of
+//! those that are sampled. All later increments are silent until the pulse moves again.
 //!
-//! All that follows is by the rule of `pace.rs`: a store is visible when `SETTLE` of clock time has passed, and
-//! two moves of the pulse are `INTERVAL` apart, twice `SETTLE`.
+//! All that follows is by the rule of `pace.rs`: a store is visible when `SETTLE` of clock time has passed,
+//! and two moves of the pulse are `INTERVAL` apart, twice `SETTLE`.
 //!
 //! *The last silent increment.* It stores the count, and then loads a pulse *p* that it has noted already. So
-//! it was made at most `SETTLE` after the pulse moved on from *p*, and is visible `INTERVAL` after that: before
-//! the pulse moves once more. A task stays on the list until `updated` is older than the pulse was *before* its
-//! last move. By then the pulse has moved twice since *p*, and the task is sampled in that very slice. Every other
-//! change that sets `updated` to some time also marks the task as dirty.
+//! it was made at most `SETTLE` after the pulse moved on from *p*, and is visible `INTERVAL` after that:
+//! before the pulse moves once more. A task stays on the list until `updated` is older than the pulse was
+//! *before* its last move. By then the pulse has moved twice since *p*, and the task is sampled in that very
+//! slice. Every other change that sets `updated` to some time also marks the task as dirty.
 //!
-//! *The mark that is taken away.* When the keeper drops a task from the list, it first takes the mark away and
-//! then looks at `updated` once more. Both marks are exchanges of the same word. So either the keeper sees the
-//! time that was noted before the mark, or the increment finds the mark gone, and puts the task back.
+//! *The mark that is taken away.* When the keeper drops a task from the list, it first takes the mark away
+//! and then looks at `updated` once more. Both marks are exchanges of the same word. So either the keeper
+//! sees the time that was noted before the mark, or the increment finds the mark gone, and puts the task
+//! back.
 //!
 //! *A new watcher.* The worker notes the time, then loads the flag that says whether the task is observed. A
-//! watcher sets the flag, and then has the task put on the list. The worker may miss the flag for `SETTLE`, and
-//! the keeper may miss the time that the worker has noted for `SETTLE` after that. So a task is not dropped
-//! before it has been observed for `INTERVAL`, counted from when the keeper first saw the flag. The
+//! watcher sets the flag, and then has the task put on the list. The worker may miss the flag for `SETTLE`,
+//! and the keeper may miss the time that the worker has noted for `SETTLE` after that. So a task is not
+//! dropped before it has been observed for `INTERVAL`, counted from when the keeper first saw the flag. The
 //! exchange that takes the mark away shows whether the flag was set in the last moment.
 //!
 //! *The first reader of the feed.* Tasks whose time was noted when nobody read the feed are not on the list.
 //! The worker notes the time, then loads how many readers there are; the reader counts itself, and then has
-//! the keeper look at all lines. Again each may miss the other for `SETTLE`. So the keeper looks at all
-//! lines at each tick, until it has done so `INTERVAL` after the reader counted itself. It puts those on the
-//! list whose `updated` is not older than the pulse was before its last move when the reader came. A task with
-//! an older time makes no silent progress after that: the pulse had moved twice since that time, and so it notes
+//! the keeper look at all lines. Again each may miss the other for `SETTLE`. So the keeper looks at all lines
+//! at each tick, until it has done so `INTERVAL` after the reader counted itself. It puts those on the list
+//! whose `updated` is not older than the pulse was before its last move when the reader came. A task with an
+//! older time makes no silent progress after that: the pulse had moved twice since that time, and so it notes
 //! a new time first. A reader that comes while there is another finds all of that done, or under way.
 //!
-//! If the clock stands still, the pulse stands as well: nothing is dropped from the list, and each tick samples
-//! all that is on it.
+//! If the clock stands still, the pulse stands as well: nothing is dropped from the list, and each tick
+//! samples all that is on it.
 //!
 //! # A tick that panics
 //!
-//! It ends in the middle of one task, line or timer. A task stays on its list, behind the others; a timer waits for
-//! a second; a scan goes on with the next line, and is made once more. So the next tick goes on with the others. A panic in the scan or in
-//! the samples does not keep timers and removals from their turn in the same tick. Wakers that were taken out are
-//! called.
+//! It ends in the middle of one task, line or timer. A task stays on its list, behind the others; a timer
+//! waits for a second; a scan goes on with the next line, and is made once more. So the next tick goes on
+//! with the others. A panic in the scan or in the samples does not keep timers and removals from their turn
+//! in the same tick. Wakers that were taken out are called.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -92,13 +94,13 @@ pub(crate) struct Upkeep {
     cursed: std::sync::Mutex<Option<Address>>,
 }
 
-/// What the keeper shares with new readers of the feed, and with those who judge leases.
+/// What the keeper shares with new readers of the feed, and with the check of leases.
 struct Shared {
     pace: Pace,
     unread: Option<Unread>,
 }
 
-/// The feed has a first reader, that does not know of progress which was noted before it came.
+/// The feed has a first reader, which has missed progress noted before it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Unread {
     /// Tasks whose time is older make no silent progress.
@@ -250,7 +252,8 @@ impl Engine {
         self.let_go(&mut lists.queues, &mut lists.timers, now, wakes) || is_more
     }
 
-    /// Moves the pulse, if it may move, and sees whether a new reader has come. Gives whether the pulse moved.
+    /// Moves the pulse, if it may move, and sees whether a new reader has come. Gives whether the pulse
+    /// moved.
     fn move_pulse(&self, due: Stamp, lists: &mut Lists, is_first: bool) -> (Times, bool) {
         let mut shared = lock(&self.upkeep.shared);
         let may_move = shared.pace.may_move(due);
@@ -302,7 +305,7 @@ impl Engine {
         let Some(cell) = self.table.cell(task.address.slot) else { return false };
         let Some(key) = self.tenant(task.address) else { return false };
         if cell.word().is_terminal() {
-            return false; // Whoever ended it told of its end.
+            return false; // The thread that ended it has announced the end.
         }
         let mut record = None;
         if cell.has_unreported() {
@@ -323,7 +326,7 @@ impl Engine {
         if cell.updated() >= times.before || task.observed_since.is_some_and(is_recent) {
             return true;
         }
-        // From here on the line has to stay this task's: who holds the record keeps it.
+        // From here on the line must stay this task's. Holding the record ensures that.
         let Some(_record) = record.or_else(|| self.registry.find(key)) else { return false };
         let was = cell.clear_dirty();
         let has_watcher = was.is_observed() && task.observed_since.is_none();
@@ -358,7 +361,7 @@ impl Engine {
 
     /// A new reader. If there was none, the keeper looks for tasks that make silent progress.
     pub(crate) fn subscribe(&self) -> Option<usize> {
-        // Held until the keeper knows of the reader: who comes second finds that it does.
+        // Held until the keeper knows of the reader, so a second reader finds the first one registered.
         let mut shared = lock(&self.upkeep.shared);
         let (reader, is_first) = self.feed.subscribe()?;
         if is_first {
@@ -369,8 +372,8 @@ impl Engine {
         Some(reader)
     }
 
-    /// Looks at lines, and puts tasks on the list that make silent progress. Gives whether it has now looked at all
-    /// of them.
+    /// Looks at lines, and puts tasks on the list that make silent progress. Gives whether it has now looked
+    /// at all of them.
     fn scan(&self, scan: &mut Option<Scan>) -> bool {
         let Some(Scan { unread, begun, next, is_looking, is_partial }) = scan else { return false };
         *is_partial |= std::mem::take(is_looking);

@@ -1,7 +1,7 @@
 //! The waiter: the common part of all futures and streams that wait for a task.
 //!
-//! A waiter registers when it is created, not when it is first polled. Between the two the task may end and be
-//! removed, and a client's id may belong to another task. `wait_list.rs` says how waiters are told.
+//! A waiter registers when it is created, not when it is first polled. Between the two the task may end and
+//! be removed, and a client's id may belong to another task. `wait_list.rs` says how waiters are told.
 
 use std::fmt;
 use std::sync::Arc as StdArc;
@@ -24,7 +24,8 @@ pub(crate) struct Waiter {
 }
 
 enum WaiterState {
-    /// There is nothing to wait for: the task had ended, or there was none. Boxed, since it is large and rare.
+    /// There is nothing to wait for: the task had ended, or there was none. Boxed, since it is large and
+    /// rare.
     Concluded(Box<Conclusion>),
     Registered(Registration, Subject),
 }
@@ -126,8 +127,8 @@ impl Waiter {
     }
 }
 
-/// Whether the task has ended, and the holder of `seen` has not seen this end: it has seen an earlier version,
-/// or one that was never this task's.
+/// Whether the task has ended, and the holder of `seen` has not seen this end: it has seen an earlier
+/// version, or one that was never this task's.
 fn is_unseen_end(status: &Status, seen: Option<Version>) -> bool {
     status.is_terminal() && seen != Some(status.version())
 }
@@ -149,8 +150,8 @@ impl Drop for Waiter {
         }
         let Some(record) = self.engine.registry.find(subject.key) else { return };
         let mut cold = record.lock();
-        // Nothing registers while the lock is held. The list may be a later one than this waiter's: if that is empty,
-        // its last waiter has left, too, and is about to do the same.
+        // Nothing registers while the lock is held. The list may be a later one than this waiter's: if that
+        // is empty, its last waiter has left, too, and is about to do the same.
         if cold.waiters().is_some_and(|waiters| waiters.is_empty()) {
             cold.rare().waiters = None;
         }

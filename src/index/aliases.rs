@@ -1,8 +1,8 @@
 //! The index of clients' ids: from a UUID that a client brought to the line of its task.
 //!
 //! A claim and a release take the lock of their stripe. A poll takes none. It goes from the id's hash to a
-//! *bucket*, one cache line of tags and places; from the place that has the id's tag to the task's address; and
-//! with the address to what is *bound* to the slot and to the line, whose cache misses overlap:
+//! *bucket*, one cache line of tags and places; from the place that has the id's tag to the task's address;
+//! and with the address to what is *bound* to the slot and to the line, whose cache misses overlap:
 //!
 //! ```text
 //!          63    56 55    48 47    40 39    32 31    24 23    16 15     8 7      0
@@ -16,25 +16,25 @@
 //! ```
 //!
 //! A tag is only a hint. A task is found by what is bound to its slot, which must be the whole id, and by its
-//! line, which must show the generation. A claim that finds no free place in its bucket goes into the stripe's
-//! map, behind the lock, and the bucket counts it in `overflowed`. In a store full of clients' ids that
-//! is one claim in fifty while it fills, and one in sixteen once tasks come and go.
+//! line, which must show the generation. A claim that finds no free place in its bucket goes into the
+//! stripe's map, behind the lock, and the bucket counts it in `overflowed`. In a store full of clients' ids
+//! that is one claim in fifty while it fills, and one in sixteen once tasks come and go.
 //!
 //! # What is found is right (I5, I7)
 //!
 //! Only the claimer writes to what is bound to a slot: it owns the slot's tenancy, so the line of the tenant
-//! before was vacated earlier. A poll loads the place, then what is bound, and the line last. Whoever sees the
-//! address sees what was bound for it, or for a later claim; and whoever sees a word of a later claim sees the
-//! line vacated, which then does not show the generation.
+//! before was vacated earlier. A poll loads the place, then what is bound, and the line last. Whoever sees
+//! the address sees what was bound for it, or for a later claim; and whoever sees a word of a later claim
+//! sees the line vacated, which then does not show the generation.
 //!
 //! # What is not found is not there
 //!
-//! A claimed id has its tag, or is counted, until its line has been vacated. A poll that was told of the claim sees
-//! that. A poll that finds neither ran before the claim, or it sees the line vacated, and so does whatever its
-//! thread reads later.
+//! A claimed id has its tag, or is counted, until its line has been vacated. A poll that was told of the
+//! claim sees that. A poll that finds neither ran before the claim, or it sees the line vacated, and so does
+//! whatever its thread reads later.
 //!
-//! An id may be claimed again before its last use is released. Both have an entry then. The earlier one leads to a
-//! vacated line, which every reader passes over.
+//! An id may be claimed again before its last use is released. Both have an entry then. The earlier one leads
+//! to a vacated line, which every reader passes over.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -242,8 +242,8 @@ impl Aliases {
         let place = bucket.places.get(place)?.load(Ordering::Acquire);
         let address = Address { slot: (place >> 32) as u32, generation: place as u32 };
         let words = self.bound(address.slot)?;
-        // Acquire, all of these: pairs with the Release stores in `bind`. A thread that sees a word of a later claim sees
-        // that the line was vacated.
+        // Acquire, all of these: pairs with the Release stores in `bind`. A thread that sees a word of a
+        // later claim sees that the line was vacated.
         let high = words[HIGH].load(Ordering::Acquire);
         let low = words[LOW].load(Ordering::Acquire);
         let tenancy = words[TENANCY].load(Ordering::Acquire);
@@ -269,8 +269,8 @@ impl Bucket<'_> {
 
     /// Under the lock.
     fn set_tags(&self, tags: u64) {
-        // Release: pairs with the Acquire load in `tags`. A poll that does not find a task any more sees its line
-        // vacated. Of a claim it publishes nothing: a poll goes by what is bound.
+        // Release: pairs with the Acquire load in `tags`. A poll that does not find a task any more sees its
+        // line vacated. Of a claim it publishes nothing: a poll goes by what is bound.
         self.tags.store(tags, Ordering::Release);
     }
 

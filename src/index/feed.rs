@@ -1,4 +1,4 @@
-//! The book of changes that the feed's readers read: one entry a task, not one a change (I8).
+//! The feed: the changed tasks in the order of their last change. One entry per task, not per change (I8).
 //!
 //! An entry is a task that changed since the slowest reader last drained. All entries of a lane are linked
 //! in the order of their tasks' last change. A further change moves the entry to the young end, in O(1);
@@ -8,7 +8,7 @@
 //! When all readers have passed an entry it is dropped. When there are more than fit, the oldest goes,
 //! and each reader that had not seen it is told to resync.
 //!
-//! Lanes are there so that workers who end different tasks do not meet: a task's lane is given by its slot.
+//! With lanes, workers that end different tasks do not contend. The slot of a task decides its lane.
 //!
 //! # Nothing is missed between a list and the feed
 //!
@@ -82,7 +82,7 @@ pub(crate) enum Event {
     Gone(GoneReason, Status),
 }
 
-/// Whom it happened to.
+/// The task that it happened to.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject {
     pub(crate) key: TaskId,
@@ -111,9 +111,9 @@ impl Feed {
         }
     }
 
-    /// Whether anybody reads. To note a change: under the record's lock, after the change; for a new task after
-    /// the roster's. To have a task sampled it is asked without a lock, and may miss the first reader for a
-    /// moment: `engine/upkeep.rs` says why that loses nothing.
+    /// Whether anybody reads. To note a change: under the record's lock, after the change; for a new task
+    /// after the roster's. To have a task sampled it is asked without a lock, and may miss the first reader
+    /// for a moment: `engine/upkeep.rs` says why that loses nothing.
     #[inline]
     pub(crate) fn is_read(&self) -> bool {
         // Relaxed: the record's lock (the roster's, for a new task) orders it against the reader's look
@@ -150,8 +150,8 @@ impl Feed {
             let seen = lane.last;
             lane.cursors.insert(reader, Cursor { seen, lagged: false });
         }
-        // Relaxed: see `is_read`. The cursors may come before or after: a change that is made meanwhile, noted or
-        // not, is seen by the reader when it looks at the task, which it does later.
+        // Relaxed: see `is_read`. The cursors may come before or after: a change that is made meanwhile,
+        // noted or not, is seen by the reader when it looks at the task, which it does later.
         let is_first = self.readers.fetch_add(1, Ordering::Relaxed) == 0;
         Some((reader, is_first))
     }
@@ -294,7 +294,7 @@ impl Lane {
         Some(entry)
     }
 
-    /// Drops the oldest entry for want of room; who has not seen it lags.
+    /// Drops the oldest entry because the lane is full. Each reader that has not seen it lags.
     fn drop_oldest(&mut self) {
         let Some(entry) = self.remove_oldest() else { return };
         for cursor in self.cursors.values_mut().filter(|cursor| cursor.seen < entry.changed) {
@@ -303,7 +303,7 @@ impl Lane {
         self.forget_seen();
     }
 
-    /// Drops what nobody is going to take: what all have seen who do not lag.
+    /// Drops the entries that all readers have seen, except lagging ones.
     fn forget_seen(&mut self) {
         let waiting = self.cursors.values().filter(|cursor| !cursor.lagged);
         let slowest = waiting.map(|cursor| cursor.seen).min().unwrap_or(self.last);

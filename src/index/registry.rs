@@ -50,8 +50,8 @@ impl Registry {
         is_over: impl Fn(Address) -> bool,
     ) -> bool {
         if id.has_address_form() {
-            // Relaxed: counted before the alias can be found. Who was told of the id after this, by
-            // whatever means that order the two, sees the count.
+            // Relaxed: counted before the alias can be found. A thread that
+            // learns of the id after this sees the count.
             self.disguised.fetch_add(1, Ordering::Relaxed);
         }
         let is_claimed = self.aliases.claim(id, address, draw, is_over);

@@ -123,7 +123,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// The store's cached time, for those who cannot afford to read a clock. The keeper moves it
+/// The store's cached time, for callers that cannot afford to read a clock. The keeper moves it
 /// (`engine/pace.rs` says when), and between two moves it stands.
 #[derive(Debug)]
 pub(crate) struct Pulse {
@@ -248,7 +248,7 @@ impl ManualClock {
     /// ```
     pub fn advance(&self, span: Duration) {
         let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        // Release: who reads the new time also sees what was done before the clock was moved (tests
+        // Release: a thread that reads the new time also sees what was done before the clock was moved (tests
         // rely on it; no invariant does). Relaxed before it: only the value is used.
         let _ = self
             .0

@@ -98,8 +98,8 @@ pub(crate) struct Rare {
 pub(crate) struct Lease {
     /// When the lease runs out, if the worker makes no change from now on.
     pub(crate) deadline: Stamp,
-    /// The attempt, and how much it had done, when the keeper last took progress into account. All progress up
-    /// to that is no longer news.
+    /// The attempt, and how much it had done, when the keeper last took progress into account. All progress
+    /// up to that is no longer news.
     pub(crate) attempt: u32,
     pub(crate) done: u64,
 }

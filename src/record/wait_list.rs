@@ -2,10 +2,10 @@
 //!
 //! All waiters of one task share its `WaitList`, which is owned by the task's record and by each waiter. A
 //! waiter has a registration in the list, with the waker that it left there. Whoever changes the task holds
-//! the record's lock, takes the wakers of the waiters that the change concerns, and calls them after releasing
-//! every lock. The two things that no waiter may miss, the terminal status and the removal, are the list's
-//! *conclusion*. It is set once: all registrations are cleared, the record drops the list, and the conclusion
-//! stays in it until the last waiter has read it.
+//! the record's lock, takes the wakers of the waiters that the change concerns, and calls them after
+//! releasing every lock. The two things that no waiter may miss, the terminal status and the removal, are the
+//! list's *conclusion*. It is set once: all registrations are cleared, the record drops the list, and the
+//! conclusion stays in it until the last waiter has read it.
 //!
 //! # No wake-up is lost (I6)
 //!
@@ -14,19 +14,19 @@
 //! the list's lock, and then reads the task. A change either finds the waker, or looked for it before it was
 //! left; in the second case the change has stored its word before the waiter reads it.
 //!
-//! The conclusion is set and the registrations are cleared under one hold of the list's lock. So a waiter that
-//! leaves a waker either finds its registration, and will be called, or finds the conclusion. A waiter that
-//! finds the conclusion without the lock needs neither.
+//! The conclusion is set and the registrations are cleared under one hold of the list's lock. So a waiter
+//! that leaves a waker either finds its registration, and will be called, or finds the conclusion. A waiter
+//! that finds the conclusion without the lock needs neither.
 //!
 //! # What a waiter can cost (I6)
 //!
 //! A waiter that is dropped deregisters without the record's lock. If the list is empty then, it takes that
 //! lock and has the record drop the list, unless another waiter has registered meanwhile; none can register
-//! while the lock is held. A waiter that is leaked (`mem::forget`) stays registered until the task ends. After
-//! that the store keeps nothing of it, its waker included.
+//! while the lock is held. A waiter that is leaked (`mem::forget`) stays registered until the task ends.
+//! After that the store keeps nothing of it, its waker included.
 //!
-//! The place of a registration is used again, and a timer may still name its former owner (`engine/`). So each
-//! registration has a serial number, which is compared.
+//! The place of a registration is used again, and a timer may still name its former owner (`engine/`). So
+//! each registration has a serial number, which is compared.
 //!
 //! Wakers are user code. They are cloned, called and dropped with no lock held, and a panic in one of them is
 //! contained.

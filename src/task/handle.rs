@@ -109,8 +109,8 @@ impl Handle {
     /// using the line.
     #[inline]
     pub(crate) fn add_unnoted(&self, count: u64) -> Result<(), ProgressError> {
-        // Relaxed: a thread that is ordered after the store sees it. One that is not adds concurrently, for which
-        // there is room (`ROOMY`).
+        // Relaxed: a thread that is ordered after the store sees it. One that is not adds concurrently, for
+        // which there is room (`ROOMY`).
         if count < LARGE && self.must_check.load(Ordering::Relaxed) == 0 {
             let cell = self.cell().ok_or(ProgressError::NotRunning)?;
             let added = cell.add(count);

@@ -32,12 +32,12 @@ use crate::task::shared::SharedTask;
 /// writers of one task, see [`Task::share`].
 ///
 /// If the handle is dropped before the task has ended, the task becomes `Failed`: with
-/// [`FailureReason::Panicked`] and the panic's message if it was started and the thread is unwinding, otherwise
-/// with [`FailureReason::Lost`]. See the guide on [a task's life](crate::guide::lifecycle).
+/// [`FailureReason::Panicked`] and the panic's message if it was started and the thread is unwinding,
+/// otherwise with [`FailureReason::Lost`]. See the guide on [a task's life](crate::guide::lifecycle).
 ///
-/// If one thread has several tasks running when it panics, and drops them all, each is `Failed(Panicked)`: the
-/// store cannot know which of them the thread was working on, since an increment leaves no note of that. A
-/// worker that takes one task after the other starts each when it begins with it, or uses [`Task::scope`].
+/// If one thread has several tasks running when it panics, and drops them all, each is `Failed(Panicked)`:
+/// the store cannot know which of them the thread was working on, since an increment leaves no note of that.
+/// A worker that takes one task after the other starts each when it begins with it, or uses [`Task::scope`].
 ///
 /// ```
 /// use inflight::{Finish, NewTask, Store};

@@ -31,9 +31,9 @@ thread_local! {
 /// Makes the process's panic hook keep the messages of panics, for tasks whose worker panics.
 ///
 /// [`StoreBuilder::build`](crate::StoreBuilder::build) does this by itself, unless
-/// [`StoreBuilder::panic_messages`](crate::StoreBuilder::panic_messages) is off. It is needed in a program that
-/// sets a panic hook of its own after it has built the store, and whose hook does not call the one that was
-/// there before: from then on tasks are `Failed(Panicked)` without the panic's message, outside
+/// [`StoreBuilder::panic_messages`](crate::StoreBuilder::panic_messages) is off. It is needed in a program
+/// that sets a panic hook of its own after it has built the store, and whose hook does not call the one that
+/// was there before: from then on tasks are `Failed(Panicked)` without the panic's message, outside
 /// [`Task::scope`](crate::Task::scope).
 ///
 /// The hook that is there goes on being called, once for each panic. If it is the store's already, nothing
@@ -60,8 +60,8 @@ pub fn keep_panic_messages() {
     panic::set_hook(add_to(before, &mut installed));
 }
 
-/// The hook itself if it is one of ours, or one of ours that calls it. Those of ours that are gone are forgotten, so
-/// the list is no longer than the chain of hooks.
+/// The hook itself if it is one of ours, or one of ours that calls it. Those of ours that are gone are
+/// forgotten, so the list is no longer than the chain of hooks.
 fn add_to(before: Hook, installed: &mut Vec<Installed>) -> Hook {
     installed.retain(|ours| ours.hook.strong_count() > 0);
     if installed.iter().any(|ours| ours.address == address(&before)) {

@@ -136,8 +136,8 @@ impl Entry {
         self.changes += 1;
     }
 
-    /// Whether the lease has run out, at a tick. If there is progress that is news, it may have been made until
-    /// the tick after the one that it was noted at, and half a millisecond more.
+    /// Whether the lease has run out, at a tick. If there is progress that is news, it may have been made
+    /// until the tick after the one that it was noted at, and half a millisecond more.
     fn runs_out(&mut self, now: u64, ticks: &[u64]) -> bool {
         let Some(span) = self.new.lease.filter(|_| self.is_live()) else { return false };
         self.deadline = self.deadline.max(self.updated + span);

@@ -278,7 +278,8 @@ fn i8_a_new_reader_against_a_change() {
     assert_eq!(newest, task.status());
 }
 
-/// I8. Somebody subscribes and lists what is blocked while a task is blocked: it is on the list, or the feed tells.
+/// I8. Somebody subscribes and lists what is blocked while a task is blocked: it is on the list, or the feed
+/// tells.
 fn i8_a_new_reader_that_filters_against_a_change() {
     let (store, _clock) = store(1);
     let mut task = running(&store);

@@ -265,8 +265,8 @@ fn i7_two_remove_a_task() {
     assert_eq!(store.counts().total(), 0, "I12");
 }
 
-/// Two tasks are created with one client's id, where there are two free lines: one of them gets it, and the other
-/// leaves no trace.
+/// Two tasks are created with one client's id, where there are two free lines: one of them gets it, and the
+/// other leaves no trace.
 fn claimed_once(store: &Store) {
     let (before, id) = (store.counts().total(), CLIENTS);
     let other = {
@@ -399,8 +399,9 @@ fn i5_a_poll_of_a_clients_id_against_its_next_use_on_the_same_line() {
     assert!(status.is_none_or(|status| status == last || Some(status) == second.status()), "{status:?}");
 }
 
-/// A client's id is polled while its task is removed, and `other` takes its line and its place in the index: gives
-/// the last status of the first task, what the poll of `polled` found, and the status of the second task.
+/// A client's id is polled while its task is removed, and `other` takes its line and its place in the index:
+/// gives the last status of the first task, what the poll of `polled` found, and the status of the second
+/// task.
 fn polled_while_another_comes(polled: TaskId, other: TaskId) -> (Status, Option<Status>, Option<Status>) {
     let (store, clock) = store(1);
     let task = ended_as(&store, CLIENTS);
@@ -477,8 +478,8 @@ fn i7_an_overflowed_clients_id_that_is_gone_is_gone_for_its_handle() {
     gone_for_its_handle(&store, task);
 }
 
-/// I7. Two tasks with clients' ids are created at a time, where there is a place for one: both are found, and each
-/// until it is removed.
+/// I7. Two tasks with clients' ids are created at a time, where there is a place for one: both are found, and
+/// each until it is removed.
 fn i7_two_clients_ids_and_a_place_for_one() {
     let (store, _clock) = store(2);
     let ids = [CLIENTS, TaskId::from_u128(8)];
@@ -498,8 +499,8 @@ fn i7_two_clients_ids_and_a_place_for_one() {
     assert_eq!(ids.map(|id| store.get(id)), [task.status(), None]);
 }
 
-/// A client's id is used a second and a third time while whoever removed its first task has yet to release it: the
-/// late release takes the id from neither.
+/// A client's id is used a second and a third time while whoever removed its first task has yet to release
+/// it: the late release takes the id from neither.
 fn released_late(store: &Store) {
     let first = ended_as(store, CLIENTS);
     let remover = {
@@ -526,8 +527,8 @@ fn released_late(store: &Store) {
     drop(first);
 }
 
-/// I5. Two create tasks with the same client's id, the one for a short while: whichever task comes later has the
-/// greater versions.
+/// I5. Two create tasks with the same client's id, the one for a short while: whichever task comes later has
+/// the greater versions.
 fn i5_a_clients_id_that_is_used_again_has_greater_versions() {
     let id = TaskId::from_u128(7);
     let (store, _clock) = store(2);

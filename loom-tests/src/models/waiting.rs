@@ -22,7 +22,7 @@ models![
     i6_a_wait_against_the_end,
     i6_two_wait_for_the_end,
     i6_a_wait_against_the_end_and_the_removal,
-    i6_a_seat_against_the_end,
+    i6_a_registration_against_the_end,
     i6_a_waiter_from_before_against_the_end_and_the_removal,
     i6_an_end_is_told_before_the_task_can_be_removed,
     i6_a_removal_is_told_when_polls_find_nothing,
@@ -78,7 +78,7 @@ impl<F: Future + Unpin> Asked<F> {
     }
 }
 
-/// A thread that makes a future, and so takes a seat, and polls it.
+/// A thread that makes a future, which registers, and polls it.
 fn ask<F: Future + Unpin + 'static>(
     store: &Store,
     make: impl FnOnce(&Store) -> F + 'static,
@@ -129,9 +129,9 @@ fn i6_a_wait_against_the_end_and_the_removal() {
     }
 }
 
-/// I6. A waiter takes its seat while the task ends. It looks only when the task has been removed, and
+/// I6. A waiter registers while the task ends. It looks only when the task has been removed, and
 /// learns of the end all the same.
-fn i6_a_seat_against_the_end() {
+fn i6_a_registration_against_the_end() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
     let id = task.id();
@@ -145,8 +145,8 @@ fn i6_a_seat_against_the_end() {
     assert_eq!(poll(&mut waiting, Waker::noop()), Poll::Ready(Ok(last)));
 }
 
-/// I6. Somebody who has waited since before the end looks while the task ends and is removed: they learn how it
-/// ended, and not that it is gone.
+/// I6. Somebody who has waited since before the end looks while the task ends and is removed: they learn how
+/// it ended, and not that it is gone.
 fn i6_a_waiter_from_before_against_the_end_and_the_removal() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
@@ -158,8 +158,8 @@ fn i6_a_waiter_from_before_against_the_end_and_the_removal() {
     assert_eq!(waiter.join().unwrap().outcome(), Ok(last));
 }
 
-/// I6. Somebody waits for the end. Once the task can be removed, as only one that has ended can, the waiter learns
-/// how it ended, and not that it is gone.
+/// I6. Somebody waits for the end. Once the task can be removed, as only one that has ended can, the waiter
+/// learns how it ended, and not that it is gone.
 fn i6_an_end_is_told_before_the_task_can_be_removed() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
@@ -326,7 +326,7 @@ fn i6_a_waiter_that_leaves_against_the_end() {
     assert_eq!(staying.outcome(), Ok(task.status().unwrap()));
 }
 
-/// I6. A waiter gives up while another comes, who may get its seat, and the task ends.
+/// I6. A waiter gives up while another comes, and may get its entry, and the task ends.
 fn i6_a_waiter_that_leaves_against_one_that_comes() {
     let (store, _clock) = store(1);
     let mut task = running(&store);
@@ -438,8 +438,8 @@ fn i6_progress_against_a_new_watcher() {
     }
 }
 
-/// I6. Somebody begins to watch while two ticks pass and the worker makes progress, twice in one tick: what was silent
-/// since the watcher registered is told.
+/// I6. Somebody begins to watch while two ticks pass and the worker makes progress, twice in one tick: what
+/// was silent since the watcher registered is told.
 fn i6_progress_against_a_watcher_that_comes_slowly() {
     let (store, clock) = store(1);
     let mut task = running(&store);
@@ -483,9 +483,9 @@ fn comes_and_ticks(
     })
 }
 
-/// I6. The store–load race of a new watcher: the worker notes the time and then finds that nobody observes the
-/// task, while the watcher sets the flag and the keeper then finds an old time. Each may miss the other, and all
-/// the worker's further progress in this tick is silent.
+/// I6. The store–load race of a new watcher: the worker notes the time and then finds that nobody observes
+/// the task, while the watcher sets the flag and the keeper then finds an old time. Each may miss the other,
+/// and all the worker's further progress in this tick is silent.
 fn i6_progress_against_a_new_watcher_and_its_tick() {
     let (store, clock) = store(1);
     let mut task = running(&store);
@@ -518,8 +518,8 @@ fn i6_a_new_watcher_against_the_tick_that_lets_go() {
     is_told_of_progress(&store, &clock, waiter, seen);
 }
 
-/// I6. The store–load race of sampled progress: the worker stores its count and then finds that the pulse
-/// has not moved, while the keeper moves it and then samples the count. Each may miss the other; the next move
+/// I6. The store–load race of sampled progress: the worker stores its count and then finds that the pulse has
+/// not moved, while the keeper moves it and then samples the count. Each may miss the other; the next move
 /// does not.
 fn i6_silent_progress_against_a_tick() {
     let (store, clock) = store(1);

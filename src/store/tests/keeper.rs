@@ -32,7 +32,7 @@ fn i8_only_the_first_reader_costs_a_look_at_every_line() {
     assert!(sizes().has_unread, "for a while nobody has read");
 }
 
-// A timer named the seat of its waiter, and was taken for whoever sat there later.
+// A timer named the entry of its waiter, and was taken for the entry's next owner.
 #[test]
 fn i6_the_timers_of_waiters_who_have_gone_are_swept_out() {
     let (store, _) = store();

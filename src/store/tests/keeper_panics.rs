@@ -16,8 +16,8 @@ use crate::store::Store;
 use crate::store::changes::Drained;
 use crate::store::wait::block_on;
 
-/// Has one tick panic at its `nth` step, and then checks that all was done that there was to do. Gives whether
-/// the tick had so many steps.
+/// Has one tick panic at its `nth` step, and then checks that all was done that there was to do. Gives
+/// whether the tick had so many steps.
 fn panics_at(nth: usize) -> bool {
     let kept = Retention::forever().succeeded_for(TICK).at_most_failed(0);
     let (store, clock) = store_with(64, kept);
