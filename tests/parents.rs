@@ -76,6 +76,20 @@ fn i12_states_and_totals_add_up_at_once() {
 }
 
 #[test]
+fn i12_a_retry_takes_the_progress_of_its_attempt_back_at_once() {
+    let (store, clock) = store(4);
+    let parent = task(&store);
+    let mut one = child(&store, parent.id());
+    one.start().unwrap();
+    one.advance(3).unwrap();
+    clock.advance(SECOND);
+    store.tick();
+    assert_eq!(sums(&store, parent.id()).1, 3);
+    one.retry().unwrap();
+    assert_eq!(sums(&store, parent.id()).1, 0);
+}
+
+#[test]
 fn i12_progress_adds_up_at_the_next_tick() {
     let (store, clock) = store(4);
     let parent = task(&store);

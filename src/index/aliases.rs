@@ -330,6 +330,26 @@ mod tests {
     }
 
     #[test]
+    fn the_first_match_is_right_and_ids_of_a_bucket_have_many_tags() {
+        for (tags, tag, first) in [
+            (0x0000_0000_0000_2201, 0x22, Some(1)),
+            (0x0000_2200_0000_2201, 0x22, Some(1)),
+            (0x0022_0000_0000_0000, 0x22, Some(6)),
+            (0x0023_2120_a202_2322, 0x21, Some(5)),
+            (0xff00_0000_0000_0000, 0xff, None),
+            (0x0023_2321_20a2_0202, 0x22, None),
+        ] {
+            let matched = matches(tags, tag);
+            let place = (matched != 0).then(|| matched.trailing_zeros() as usize / TAG_BITS);
+            assert_eq!(place, first, "{tags:x}");
+        }
+        let aliases = Aliases::new(64).unwrap();
+        let tags: std::collections::BTreeSet<u64> =
+            ids_of_a_bucket(&aliases, 256).iter().map(|id| aliases.bucket(*id).unwrap().tag).collect();
+        assert!(tags.len() > 100 && !tags.contains(&0), "{}", tags.len());
+    }
+
+    #[test]
     fn i7_what_is_bound_is_of_one_id() {
         let aliases = Aliases::new(1).unwrap();
         let id = TaskId::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);

@@ -150,6 +150,19 @@ mod tests {
     }
 
     #[test]
+    fn i9_sweeping_costs_each_create_a_few_looks() {
+        let roster = Roster::new();
+        let looks = std::cell::Cell::new(0_u64);
+        for n in 0..100_000 {
+            roster.enter(address(n), |_| {
+                looks.set(looks.get() + 1);
+                true
+            });
+        }
+        assert!(looks.get() < 300_000, "{}", looks.get());
+    }
+
+    #[test]
     fn the_dead_are_swept_and_the_living_kept() {
         let roster = Roster::new();
         let is_alive = |address: Address| address.slot.is_multiple_of(1000);

@@ -145,3 +145,17 @@ impl fmt::Display for Absent {
 }
 
 impl std::error::Error for Absent {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_the_name_that_clients_know() {
+        let failures = FailureReason::ALL.map(FailureReason::as_str);
+        assert_eq!(failures, ["error", "panicked", "lost", "timed_out", "rejected"]);
+        let gone = [GoneReason::Expired, GoneReason::Evicted, GoneReason::Removed].map(GoneReason::as_str);
+        assert_eq!(gone, ["expired", "evicted", "removed"]);
+        assert_eq!(FailureReason::TimedOut.to_string(), "timed_out");
+    }
+}

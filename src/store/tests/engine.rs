@@ -39,3 +39,21 @@ fn i6_a_waiter_that_is_dropped_deregisters() {
     drop(first);
     assert_eq!(registered(), None);
 }
+
+#[test]
+fn i7_a_removed_task_leaves_nothing_in_the_index_of_clients_ids() {
+    let store = Store::builder().capacity(1).build().unwrap();
+    let registry = &store.engine.registry;
+    let minted_form = |n: u128| TaskId::from_u128(n << 80 | 8 << 76 | 2 << 62);
+    assert!(minted_form(1).has_address_form());
+    for n in 1..100 {
+        for id in [minted_form(n), TaskId::from_u128(n)] {
+            drop(store.create(NewTask::new("test").id(id)).unwrap());
+            assert!(registry.find_alias(id, Some).is_some());
+            assert!(registry.may_be_foreign(minted_form(200)) == id.has_address_form());
+            let _ = store.remove(id).unwrap();
+            assert!(registry.find_alias(id, Some).is_none());
+            assert!(!registry.may_be_foreign(minted_form(200)), "a poll of a minted id hashes nothing (I1)");
+        }
+    }
+}
