@@ -104,7 +104,7 @@ impl Engine {
     pub(crate) fn retry(&self, record: &Arc<Record>) -> Result<(), ChangeError> {
         self.change(record, Some(State::Pending), |cell, cold, _| {
             cell.close();
-            cold.roll_up(|share| Share { state: Some(State::Pending), done: 0, ..share });
+            cold.roll_up(|share| Share { state: Some(State::Pending), ..share });
             self.tally.shift(cell.word().state(), Some(State::Pending));
             Ok(())
         })
