@@ -44,12 +44,13 @@ use crossbeam_utils::CachePadded;
 use crate::model::id::{Address, TaskId};
 use crate::sync::{AtomicU64, Mutex, Ordering, aligned, lock};
 
-/// How clients' ids are hashed: with a random seed, because clients choose them.
+/// How clients' ids are hashed: with a random seed, because clients choose them. Of the better quality, because the
+/// bucket and the tag take different bits: with the faster one, some seeds gave six tags to 256 ids in sequence.
 #[cfg(not(any(inflight_loom, inflight_shuttle)))]
-type Hashing = foldhash::fast::RandomState;
+type Hashing = foldhash::quality::RandomState;
 /// The same with a fixed seed, because an execution of a checker must be repeatable.
 #[cfg(any(inflight_loom, inflight_shuttle))]
-type Hashing = foldhash::fast::FixedState;
+type Hashing = foldhash::quality::FixedState;
 
 const IS_MODELLED: bool = cfg!(any(inflight_loom, inflight_shuttle));
 
@@ -346,7 +347,7 @@ mod tests {
         let aliases = Aliases::new(64).unwrap();
         let tags: std::collections::BTreeSet<u64> =
             ids_of_a_bucket(&aliases, 256).iter().map(|id| aliases.bucket(*id).unwrap().tag).collect();
-        assert!(tags.len() > 30 && !tags.contains(&0), "{}", tags.len());
+        assert!(tags.len() > 100 && !tags.contains(&0), "{}", tags.len());
     }
 
     #[test]
