@@ -34,7 +34,7 @@ pub enum State {
     Blocked,
     /// Terminal: the work succeeded. The result can be read.
     Succeeded,
-    /// Terminal: the work failed. The error can be read, and the [`FailureReason`] says what kind it was.
+    /// Terminal: the work failed. The error can be read, and the [`FailureReason`](crate::FailureReason) says what kind it was.
     Failed,
     /// Terminal: the task was cancelled.
     Cancelled,
