@@ -2,6 +2,7 @@
 
 use crate::model::Model;
 
+mod claiming;
 mod ending;
 mod feeding;
 mod reading;
@@ -47,6 +48,7 @@ pub(crate) fn all() -> impl Iterator<Item = Model> {
         ending::MODELS,
         waiting::MODELS,
         reuse::MODELS,
+        claiming::MODELS,
         feeding::MODELS,
         vanishing::MODELS,
         sums::MODELS,
