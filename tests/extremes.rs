@@ -128,22 +128,20 @@ fn i10_a_scope_that_leaves_its_task_pending_has_lost_it() {
     assert_eq!((status.failure_reason(), status.attempt()), (Some(FailureReason::Lost), 2));
 }
 
-/// Regression: each label was compared with all labels before it, so refusing 200,000 of them took minutes.
+/// Regression: each label was compared with all labels before it. With so many, that takes longer than a CI job may.
 #[test]
-fn labels_beyond_number_are_refused_in_no_time() {
+fn labels_beyond_number_are_refused() {
     let (store, _) = store(1);
-    let since = std::time::Instant::now();
-    let many = (0..200_000).fold(NewTask::new("test"), |new, n| new.label(n.to_string(), ""));
+    let many = (0..1_000_000).fold(NewTask::new("test"), |new, n| new.label(n.to_string(), ""));
     assert!(store.create(many).is_err());
-    let same = (0..200_000).fold(NewTask::new("test"), |new, n| new.label("key", n.to_string()));
+    let same = (0..1_000_000).fold(NewTask::new("test"), |new, n| new.label("key", n.to_string()));
     let task = store.create(same.label("a", "")).unwrap();
     let labels = store.details(task.id()).unwrap();
     assert_eq!(
         labels.labels().collect::<Vec<_>>(),
-        [("a", ""), ("key", "199999")],
+        [("a", ""), ("key", "999999")],
         "the last value of a key is kept"
     );
-    assert!(since.elapsed() < Duration::from_secs(20));
     assert!(store.get(task.id()).unwrap().created_at() > SystemTime::UNIX_EPOCH);
 }
 
